@@ -1,0 +1,74 @@
+"""Pricing: what an advertiser is billed for, and the bid and quality that let all kinds compete in one auction."""
+
+from enum import IntEnum
+
+import numpy as np
+from numba import njit
+
+from auction.types import BoolArray, Float32Array, FloatArray, IdArray
+
+
+class Pricing(IntEnum):
+    """What an advertiser is billed for."""
+
+    CPM = 0  # an impression
+    CPC = 1  # a click
+    CPA = 2  # an attributed conversion
+    OCPM = 3  # an impression, at a bid that aims at conversions
+
+
+def competing_bids(
+    campaign: IdArray,
+    pricing: IdArray,
+    bid_usd: FloatArray,
+    multiplier: FloatArray,
+    active: BoolArray,
+    pctr: Float32Array,
+    pcvr: Float32Array,
+) -> tuple[FloatArray, FloatArray]:
+    """Bid per billable event and probability of that event given examination.
+
+    CPM: (bid, 1). CPC: (bid, pctr). CPA: (bid, pctr pcvr). oCPM: (target pctr pcvr, 1). The score, bid x probability, is
+    USD per examined impression for all of them.
+
+    Args:
+        campaign: (n, k) campaign of each candidate, -1 where there is none.
+        pricing: (c,) a `Pricing` per campaign.
+        bid_usd: (c,) USD per impression, click or conversion; the target per conversion for oCPM.
+        multiplier: (c,) pacing multiplier.
+        active: (c,) False for a campaign that cannot pay; it bids 0.
+        pctr: (n, k) predicted click probability given examination.
+        pcvr: (n, k) predicted conversion probability given click.
+
+    Returns:
+        bid and quality, each (n, k); the bid is 0 and the quality 1 where nobody competes.
+    """
+    bid = np.zeros(campaign.shape)
+    quality = np.ones(campaign.shape)
+    _competing_bids(campaign, pricing, bid_usd * multiplier * active, pctr, pcvr, bid, quality)
+    return bid, quality
+
+
+@njit(cache=True, nogil=True)
+def _competing_bids(
+    campaign: IdArray,
+    pricing: IdArray,
+    paced: FloatArray,
+    pctr: Float32Array,
+    pcvr: Float32Array,
+    bid: FloatArray,
+    quality: FloatArray,
+) -> None:
+    for i in range(campaign.shape[0]):
+        for j in range(campaign.shape[1]):
+            c = campaign[i, j]
+            if c < 0 or paced[c] <= 0.0:
+                continue
+            kind = pricing[c]
+            bid[i, j] = paced[c]
+            if kind == Pricing.CPC:
+                quality[i, j] = pctr[i, j]
+            elif kind == Pricing.CPA:
+                quality[i, j] = pctr[i, j] * pcvr[i, j]
+            elif kind == Pricing.OCPM:
+                bid[i, j] *= pctr[i, j] * pcvr[i, j]

@@ -1,0 +1,32 @@
+"""What an auction returns, and how dollars become micros."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+IdArray = NDArray[np.int32]
+BoolArray = NDArray[np.bool_]
+
+MICROS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Allocation:
+    """Who is shown where, and what a billable event there costs; slot 0 on top, empty slots hold -1 and 0."""
+
+    winner: IntArray  # (n, s) column of the winning candidate, or -1
+    price_micros: IntArray  # (n, s) micros of USD per billable event
+
+
+def to_micros(usd: FloatArray | float) -> IntArray:
+    """Micros of USD, rounded down.
+
+    A value within two units of the last place below a whole micro counts as that micro: 0.29 USD is 290,000, however the
+    decimal is stored.
+    """
+    micros = np.asarray(usd, np.float64) * MICROS
+    return np.floor(micros * (1.0 + 4 * np.finfo(np.float64).eps)).astype(np.int64)

@@ -1,0 +1,191 @@
+"""Marginals: solve the world's intercepts for the figures that an analyst knows, and say what was obtained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from scipy.optimize import brentq, root
+from scipy.special import expit
+
+from synth.affinity import Intercepts, Tastes, wish
+from synth.config import DelayPoint, MarginalsConfig
+from synth.habits import Habits, place_of
+from synth.response import DelayLaw
+from synth.types import BoolArray, FloatArray, IdArray, IntArray
+
+_LOGIT_LIMIT = 40.0  # an intercept beyond this makes no finite rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Exposure:
+    """Ad impressions of a pilot: enough to know what any intercepts would give."""
+
+    examination: FloatArray  # (m,) of the slot
+    click: FloatArray  # (m,) logit before intercepts
+    conversion: FloatArray  # (m,) logit before intercepts
+    known: BoolArray  # (m,) the user had ordered from the store
+
+
+class Marginal(NamedTuple):
+    """One figure of the market: what the scenario asks, and what the solved world gives."""
+
+    name: str
+    asked: float
+    obtained: float
+
+
+def expose(
+    tastes: Tastes, habits: Habits, user: IdArray, time_ms: IntArray, shown_store: IdArray, slot_effect: FloatArray
+) -> Exposure:
+    """Look up what lies under the impressions `shown_store` (n, s), -1 where a slot is empty."""
+    row, slot = np.nonzero(shown_store >= 0)
+    click, conversion = np.empty(len(row)), np.empty(len(row))
+    known = np.empty(len(row), np.bool_)
+    _wishes(tastes, habits.store, user[row], time_ms[row], shown_store[row, slot], click, conversion, known)
+    return Exposure(examination=slot_effect[slot], click=click, conversion=conversion, known=known)
+
+
+@njit(cache=True, nogil=True)
+def _wishes(
+    tastes: Tastes,
+    habit_store: IdArray,
+    user: IdArray,
+    time_ms: IntArray,
+    store: IdArray,
+    click: FloatArray,
+    conversion: FloatArray,
+    known: BoolArray,
+) -> None:
+    for i in range(user.size):
+        click[i], conversion[i] = wish(tastes, user[i], store[i], time_ms[i])
+        known[i] = place_of(habit_store, user[i], store[i]) >= 0
+
+
+def solve(pilot: Callable[[float], Exposure], asked: MarginalsConfig) -> tuple[Intercepts, float, list[Marginal]]:
+    """Find the intercepts and the share of familiar stores in retrieval.
+
+    The share alone moves which stores the first ranker shows; it is found first, for the share of known stores among all
+    impressions that the two repurchase shares imply. The intercepts then move what users do about them.
+
+    Args:
+        pilot: Runs the first ranker with a given share of familiar stores retrieved, in [0, 1].
+
+    Returns:
+        The intercepts, the share, and asked against obtained on the last pilot.
+
+    Raises:
+        ValueError: If no intercepts give the marginals asked for.
+    """
+
+    orders = asked.ctr * asked.cvr
+    wanted = orders * asked.repurchase_positives + (1 - orders) * asked.repurchase_negatives
+    reach = pilot(1.0).known.mean()
+    if reach < wanted:
+        raise ValueError(
+            f"repurchase_negatives is {asked.repurchase_negatives:g}, but users know only {reach:.3g} of the stores shown: "
+            "raise population.history_stores or campaigns.count"
+        )
+    familiar = float(brentq(lambda share: pilot(share).known.mean() - wanted, 0.0, 1.0, xtol=1e-3))
+    exposure = pilot(familiar)
+    intercepts = _solve_intercepts(exposure, asked)
+    obtained = _obtained(exposure, intercepts)
+    return intercepts, familiar, [Marginal(n, getattr(asked, n), float(getattr(obtained, n))) for n in obtained._fields]
+
+
+class _Figures(NamedTuple):
+    ctr: float
+    cvr: float
+    repurchase_positives: float
+    repurchase_negatives: float
+    long_click_share: float
+    hide_rate: float
+
+
+def _obtained(exposure: Exposure, intercepts: Intercepts) -> _Figures:
+    habit = intercepts.habit * exposure.known
+    clicks = exposure.examination * expit(intercepts.click + exposure.click + habit)
+    orders = clicks * expit(intercepts.conversion + exposure.conversion + habit)
+    long_clicks = clicks * expit(intercepts.long_click + exposure.conversion + habit)
+    hides = (exposure.examination - clicks) * expit(intercepts.hide - exposure.click - habit)
+    return _Figures(
+        ctr=clicks.mean(),
+        cvr=orders.sum() / clicks.sum(),
+        repurchase_positives=orders[exposure.known].sum() / orders.sum(),
+        repurchase_negatives=(1 - orders)[exposure.known].sum() / (1 - orders).sum(),
+        long_click_share=long_clicks.sum() / clicks.sum(),
+        hide_rate=hides.mean(),
+    )
+
+
+def _solve_intercepts(exposure: Exposure, asked: MarginalsConfig) -> Intercepts:
+    if asked.ctr >= exposure.examination.mean():
+        raise ValueError(
+            f"ctr is {asked.ctr:g}, but only {exposure.examination.mean():.3g} of the impressions are looked at: "
+            "lower ctr or raise feed.slot_effect"
+        )
+
+    def gap(x: FloatArray) -> list[float]:
+        got = _obtained(exposure, Intercepts(x[0], x[1], x[2], 0.0, 0.0))
+        return [_logit(got.ctr) - _logit(asked.ctr), _logit(got.cvr) - _logit(asked.cvr),
+                _logit(got.repurchase_positives) - _logit(asked.repurchase_positives)]  # fmt: skip
+
+    start = np.array([_logit(asked.ctr), _logit(asked.cvr), 0.0])
+    found = root(gap, start, tol=1e-10)
+    if not found.success or np.abs(found.x).max() > _LOGIT_LIMIT:
+        raise ValueError(
+            f"ctr {asked.ctr:g}, cvr {asked.cvr:g} and repurchase_positives {asked.repurchase_positives:g} "
+            "cannot be had together in this world"
+        )
+    solved = Intercepts(*(float(x) for x in found.x), 0.0, 0.0)
+
+    def with_long(x: float) -> Intercepts:
+        return solved._replace(long_click=x)
+
+    def with_hide(x: float) -> Intercepts:
+        return solved._replace(hide=x)
+
+    limits = -_LOGIT_LIMIT, _LOGIT_LIMIT
+    long_click = brentq(lambda x: _obtained(exposure, with_long(x)).long_click_share - asked.long_click_share, *limits)
+    unseen = _obtained(exposure, with_hide(_LOGIT_LIMIT)).hide_rate
+    if unseen <= asked.hide_rate:
+        raise ValueError(f"hide_rate is {asked.hide_rate:g}, but only {unseen:.3g} of impressions are seen and not clicked")
+    hide = brentq(lambda x: _obtained(exposure, with_hide(x)).hide_rate - asked.hide_rate, *limits)
+    return solved._replace(long_click=long_click, hide=hide)
+
+
+def _logit(p: float) -> float:
+    return float(np.log(p / (1 - p)))
+
+
+def solve_delay(points: tuple[DelayPoint, ...]) -> DelayLaw:
+    """The mixture of two exponentials through three points of the distribution function.
+
+    35% within 1 hour, 50% within 24 hours and 87% within two weeks give 44.54% Exp(0.6596 h) + 55.46% Exp(9.6506 d), the
+    delays of Criteo's logs.
+
+    Raises:
+        ValueError: If the points do not rise, or no such mixture goes through them.
+    """
+    hours, share = np.array([p.hours for p in points]), np.array([p.share for p in points])
+    if (np.diff(hours) <= 0).any() or (np.diff(share) <= 0).any():
+        raise ValueError(f"delay points must rise in hours and in share, got {list(zip(hours, share, strict=True))}")
+
+    def gap(x: FloatArray) -> FloatArray:
+        weight, fast, slow = expit(x[0]), np.exp(x[1]), np.exp(x[2])
+        return weight * -np.expm1(-hours / fast) + (1 - weight) * -np.expm1(-hours / slow) - share
+
+    first = -hours[0] / np.log1p(-share[0])
+    last = hours[2] / -np.log1p(-share[2])
+    for weight in (share[0], 0.5, 0.2, 0.8):
+        start = np.array([_logit(weight), np.log(first / 2), np.log(2 * last)])
+        found = root(gap, start, tol=1e-12)
+        if found.success and found.x[1] < found.x[2] and np.abs(gap(found.x)).max() < 1e-9:
+            return DelayLaw(float(expit(found.x[0])), float(np.exp(found.x[1])), float(np.exp(found.x[2])))
+    raise ValueError(f"no mixture of two exponentials goes through the delay points {list(zip(hours, share, strict=True))}")
+
+
+def within(law: DelayLaw, hours: float) -> float:
+    """Share of orders placed within `hours` of the click."""
+    return float(law.fast_share * -np.expm1(-hours / law.fast_mean_h) + (1 - law.fast_share) * -np.expm1(-hours / law.slow_mean_h))

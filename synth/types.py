@@ -1,0 +1,56 @@
+"""What the rooms hand to one another: arrays, with their shapes beside them.
+
+n requests, k candidates, s slots. `-1` is "none" in every id array. Time is int64 milliseconds since the scenario's start,
+money int64 micros of a dollar.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+IdArray = NDArray[np.int32]
+BoolArray = NDArray[np.bool_]
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Requests:
+    """Ad requests in order of time, ties by id."""
+
+    id: IntArray  # (n,) unique over the whole run
+    user: IdArray  # (n,)
+    time_ms: IntArray  # (n,)
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def rows(self, start: int, stop: int) -> "Requests":
+        """Requests start to stop - 1, as views."""
+        return Requests(id=self.id[start:stop], user=self.user[start:stop], time_ms=self.time_ms[start:stop])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcomes:
+    """What users did with the ads they were shown; an empty slot has no outcome (False, 0)."""
+
+    clicked: BoolArray  # (n, s)
+    long_clicked: BoolArray  # (n, s) stayed 30 seconds or more; implies clicked
+    hidden: BoolArray  # (n, s) asked not to see the ad again
+    converted: BoolArray  # (n, s) ordered, now or later; implies clicked
+    delay_ms: IntArray  # (n, s) from click to order, 0 where none
+    value_micros: IntArray  # (n, s) basket of the order, 0 where none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Truth:
+    """The probabilities behind the outcomes; never shown to a model, a bidder or an estimator."""
+
+    examination: Float32Array  # (n, s) that the slot is looked at
+    click: Float32Array  # (n, s) given examination
+    conversion: Float32Array  # (n, s) given click, however late

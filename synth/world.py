@@ -1,0 +1,145 @@
+"""The world: built from a scenario, solved for its marginals, then asked for traffic, candidates and responses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from synth import draws, retrieval, traffic
+from synth.affinity import DAYPARTS, Intercepts, Tastes
+from synth.campaigns import Ads, Campaigns, make_campaigns
+from synth.config import WorldConfig
+from synth.draws import Cause
+from synth.habits import Habits, make_habits
+from synth.items import Stores, make_stores
+from synth.marginals import Exposure, Marginal, expose, solve, solve_delay, within
+from synth.response import DelayLaw, OrderLaw, respond
+from synth.retrieval import Pool, make_pool
+from synth.types import BoolArray, FloatArray, IdArray, Outcomes, Requests, Truth
+from synth.users import TASTE_DIMS, Users, make_users
+
+_PILOT_REQUESTS = 25_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Population:
+    """Who and what exists, before anyone asks how likely anything is."""
+
+    config: WorldConfig
+    seed: int
+    users: Users
+    stores: Stores
+    campaigns: Campaigns
+    ads: Ads
+    habits: Habits  # at the start; a simulation works on a copy
+    tastes: Tastes
+
+    @property
+    def ad_region(self) -> IdArray:
+        return self.stores.region[self.ads.store]
+
+    @property
+    def slot_effect(self) -> FloatArray:
+        return np.asarray(self.config.feed.slot_effect)
+
+    def requests_on(self, day: int) -> Requests:
+        return traffic.requests_on(day, self.users.activity, self.config.traffic, self.seed)
+
+    def pool(self, eligible: BoolArray) -> Pool:
+        return make_pool(self.ad_region, eligible, self.config.population.regions)
+
+    def candidates(self, requests: Requests, habits: Habits, pool: Pool, familiar: float) -> IdArray:
+        """Ads that compete for each request, (n, k)."""
+        return retrieval.retrieve(
+            self.seed, requests, self.users.region, habits.store, self.ads.store, self.ads.of_store, pool, familiar,
+            self.config.feed.candidates,
+        )  # fmt: skip
+
+    def store_of(self, ad: IdArray) -> IdArray:
+        """Stores of `ad`, -1 where there is none."""
+        return np.where(ad >= 0, self.ads.store[ad], np.int32(-1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class World:
+    """A population whose probabilities are known."""
+
+    population: Population
+    intercepts: Intercepts
+    familiar: float  # probability that retrieval takes an eligible ad of a store known to the user
+    delay: DelayLaw
+    marginals: list[Marginal]
+
+    def candidates(self, requests: Requests, habits: Habits, pool: Pool) -> IdArray:
+        return self.population.candidates(requests, habits, pool, self.familiar)
+
+    def respond(self, requests: Requests, shown_ad: IdArray, habits: Habits) -> tuple[Outcomes, Truth]:
+        """What users do with `shown_ad` (n, s), -1 where a slot is empty."""
+        p = self.population
+        order = OrderLaw(p.config.catalogue.basket_usd, p.config.catalogue.basket_sigma)
+        return respond(
+            p.seed, requests, p.store_of(shown_ad), habits, p.tastes, self.intercepts, p.slot_effect, self.delay, order
+        )
+
+
+def populate(config: WorldConfig, seed: int) -> Population:
+    """Draw everyone and everything."""
+    users = make_users(config.population, seed)
+    stores = make_stores(config.catalogue, config.taste, config.population.regions, seed)
+    campaigns, ads = make_campaigns(config.campaigns, config.catalogue, config.marginals, stores, seed)
+    part, cuisine = np.arange(DAYPARTS)[:, None], np.arange(config.catalogue.cuisines)
+    tastes = Tastes(
+        user_taste=users.taste,
+        user_price_sensitivity=users.price_sensitivity,
+        store_style=stores.style,
+        store_click_appeal=stores.click_appeal,
+        store_purchase_appeal=stores.purchase_appeal,
+        store_log_price=stores.log_price,
+        store_cuisine=stores.cuisine,
+        daypart=(config.taste.daypart * draws.normal(seed, Cause.CUISINE_DAYPART, part, cuisine)).astype(np.float32),
+        match=config.taste.match / np.sqrt(TASTE_DIMS),
+        price=config.taste.price,
+    )
+    habits = make_habits(config.population, users, stores, config.taste.match, seed)
+    return Population(
+        config=config, seed=seed, users=users, stores=stores, campaigns=campaigns, ads=ads, habits=habits, tastes=tastes
+    )
+
+
+def build(population: Population, first_ranker: Callable[[Requests, IdArray], IdArray]) -> World:
+    """Solve the intercepts for the marginals that the scenario asks for.
+
+    Args:
+        first_ranker: Takes requests and their candidate ads (n, k), gives the ads it would show (n, s); the marginals are those
+            of the market that it makes, as an analyst would have measured them.
+
+    Raises:
+        ValueError: If no world has these marginals.
+    """
+    requests = _pilot_requests(population)
+    pool = population.pool(np.ones(len(population.ads.store), np.bool_))
+
+    def pilot(familiar: float) -> Exposure:
+        candidates = population.candidates(requests, population.habits, pool, familiar)
+        shown = population.store_of(first_ranker(requests, candidates))
+        return expose(
+            population.tastes, population.habits, requests.user, requests.time_ms, shown, population.slot_effect
+        )
+
+    asked = population.config.marginals
+    delay = solve_delay(asked.delay)
+    intercepts, familiar, obtained = solve(pilot, asked)
+    obtained += [Marginal(f"ordered_within_{p.hours:g}h", p.share, within(delay, p.hours)) for p in asked.delay]
+    return World(population=population, intercepts=intercepts, familiar=familiar, delay=delay, marginals=obtained)
+
+
+def _pilot_requests(population: Population) -> Requests:
+    """An even sample of the first week's requests."""
+    week = [population.requests_on(day) for day in range(7)]
+    total = sum(len(day) for day in week)
+    step = max(1, total // _PILOT_REQUESTS)
+    return Requests(
+        id=np.concatenate([day.id[::step] for day in week]),
+        user=np.concatenate([day.user[::step] for day in week]),
+        time_ms=np.concatenate([day.time_ms[::step] for day in week]),
+    )
