@@ -1,0 +1,1 @@
+"""The trunk: clock, money, features, experiments, metrics, cost and the command line."""

@@ -103,7 +103,7 @@ def _respond(  # type: ignore[no-untyped-def]
                 fast = uniform1(seed, Cause.DELAY_PART, request[i], store) < delay.fast_share
                 mean = delay.fast_mean_h if fast else delay.slow_mean_h
                 waited = -np.log(uniform1(seed, Cause.DELAY, request[i], store)) * mean
-                delay_ms[i, s] = np.int64(waited * HOUR_MS)
+                delay_ms[i, s] = 1 + np.int64(waited * HOUR_MS)
                 level = tastes.store_log_price[store] - 0.5 * order.sigma * order.sigma
                 noise = order.sigma * normal1(seed, Cause.ORDER_VALUE, request[i], store)
                 value_micros[i, s] = np.int64(order.basket_usd * np.exp(level + noise) * 1e6)

@@ -29,16 +29,21 @@ def requests_on(day: int, activity: FloatArray, config: TrafficConfig, seed: int
     ids = np.empty(count.sum(), np.int64)
     user = np.empty(len(ids), np.int32)
     time_ms = np.empty(len(ids), np.int64)
-    by_hour = np.concatenate(([0.0], np.cumsum(config.hour_weight) / np.sum(config.hour_weight)))
-    _arrive(np.uint64(seed), day, count, by_hour, ids, user, time_ms)
+    _arrive(np.uint64(seed), day, count, _profile(config), ids, user, time_ms)
     order = np.lexsort((ids, time_ms))
     return Requests(id=ids[order], user=user[order], time_ms=time_ms[order])
 
 
-def expected_share(config: TrafficConfig, time_ms: IntArray) -> FloatArray:
-    """Share of a day's expected requests that come before `time_ms` of that day, 0 at midnight."""
-    by_hour = np.concatenate(([0.0], np.cumsum(config.hour_weight) / np.sum(config.hour_weight)))
-    return np.interp(np.asarray(time_ms) % DAY_MS, np.arange(25) * HOUR_MS, by_hour)
+def expected_share(config: TrafficConfig, start_ms: int, stop_ms: int) -> float:
+    """Share of a day's expected requests that come from `start_ms` to `stop_ms`, both of the same day."""
+    begin = start_ms // DAY_MS * DAY_MS
+    at = np.interp([start_ms - begin, stop_ms - begin], np.arange(25) * HOUR_MS, _profile(config))
+    return float(at[1] - at[0])
+
+
+def _profile(config: TrafficConfig) -> FloatArray:
+    """(25,) share of a day's requests that come before each full hour."""
+    return np.concatenate(([0.0], np.cumsum(config.hour_weight) / np.sum(config.hour_weight)))
 
 
 @njit(cache=True, nogil=True)

@@ -4,7 +4,9 @@ n requests, k candidates, s slots. `-1` is "none" in every id array. Time is int
 money int64 micros of a dollar.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +21,34 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
 
+class Columns:
+    """A struct of arrays: every field runs along the same first axis, or is itself such a struct."""
+
+    __slots__ = ()
+
+    def rows(self, start: int, stop: int) -> Self:
+        """Rows start to stop - 1, as views."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return type(self)(
+            **{name: v.rows(start, stop) if isinstance(v, Columns) else v[start:stop] for name, v in parts.items()}
+        )
+
+    @classmethod
+    def stack(cls, parts: Sequence[Self]) -> Self:
+        """One after the other; `parts` holds at least one."""
+        if len(parts) == 1:
+            return parts[0]
+
+        def together(name: str) -> Any:
+            values = [getattr(part, name) for part in parts]
+            first = values[0]
+            return type(first).stack(values) if isinstance(first, Columns) else np.concatenate(values)
+
+        return cls(**{f.name: together(f.name) for f in fields(cls)})  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Requests:
+class Requests(Columns):
     """Ad requests in order of time, ties by id."""
 
     id: IntArray  # (n,) unique over the whole run
@@ -30,13 +58,9 @@ class Requests:
     def __len__(self) -> int:
         return len(self.id)
 
-    def rows(self, start: int, stop: int) -> "Requests":
-        """Requests start to stop - 1, as views."""
-        return Requests(id=self.id[start:stop], user=self.user[start:stop], time_ms=self.time_ms[start:stop])
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcomes:
+class Outcomes(Columns):
     """What users did with the ads they were shown; an empty slot has no outcome (False, 0)."""
 
     clicked: BoolArray  # (n, s)
@@ -48,7 +72,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Truth:
+class Truth(Columns):
     """The probabilities behind the outcomes; never shown to a model, a bidder or an estimator."""
 
     examination: Float32Array  # (n, s) that the slot is looked at

@@ -1,0 +1,110 @@
+"""The log and the truth file: Parquet parts by day, digested as they are written."""
+
+import hashlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.schema import Column, Kind, Schema, Side
+
+Columns = dict[str, np.ndarray]  # type: ignore[type-arg]
+
+TRUTH = Schema(
+    tables={
+        "impressions": (
+            Column(name="request", kind=Kind.ID, dtype="int64"),
+            Column(name="slot", kind=Kind.ID, dtype="int16"),
+            Column(name="ad", kind=Kind.ID, dtype="int32"),
+            Column(name="examination", kind=Kind.DENSE, dtype="float32", side=Side.NONE, unit="probability"),
+            Column(name="click", kind=Kind.DENSE, dtype="float32", unit="probability given examination"),
+            Column(name="conversion", kind=Kind.DENSE, dtype="float32", unit="probability given click, however late"),
+        )
+    }
+)
+
+
+class Writer:
+    """Collects rows of each table and writes a part per day, in the background.
+
+    The digest is over the values of each column in order, so it depends neither on how rows were handed over nor on how
+    they are compressed.
+    """
+
+    def __init__(self, folder: Path, schema: Schema) -> None:
+        self.folder, self.schema = folder, schema
+        self._rows: dict[str, list[Columns]] = {table: [] for table in schema.tables}
+        self._hashes = {(t, c.name): hashlib.sha256() for t, columns in schema.tables.items() for c in columns}
+        self._background = ThreadPoolExecutor(1)
+        self._pending: list[Future[None]] = []
+        for table in schema.tables:
+            (folder / table).mkdir(parents=True)
+        schema.save(folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._background.shutdown(wait=True, cancel_futures=kind is not None)
+
+    def add(self, table: str, columns: Columns) -> None:
+        """Append rows; a list column is given as its padded array (n, H), -1 where a place is free."""
+        self._rows[table].append(columns)
+
+    def end_day(self, day: int) -> None:
+        """Hand the day's rows to the background; waits for the day before, so memory holds two days at most."""
+        for done in self._pending:
+            done.result()
+        rows, self._rows = self._rows, {table: [] for table in self.schema.tables}
+        self._pending = [self._background.submit(self._write, day, rows)]
+
+    def digest(self) -> str:
+        """Of all rows of all finished days."""
+        for done in self._pending:
+            done.result()
+        whole = hashlib.sha256()
+        for name, part in sorted(self._hashes.items()):
+            whole.update(f"{name}={part.hexdigest()}\n".encode())
+        return whole.hexdigest()
+
+    def _write(self, day: int, rows: dict[str, list[Columns]]) -> None:
+        for table, parts in rows.items():
+            columns = self.schema.tables[table]
+            arrays = [self._array(table, column, parts) for column in columns]
+            fields = [pa.field(c.name, _arrow(c)) for c in columns]
+            floats = [c.name for c in columns if c.dtype.startswith("float")]
+            pq.write_table(
+                pa.Table.from_arrays(arrays, schema=pa.schema(fields)),
+                self.folder / table / f"day={day:04d}.parquet",
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=[c.name for c in columns if c.name not in floats and c.kind is not Kind.MONEY],
+                use_byte_stream_split=floats,
+            )
+
+    def _array(self, table: str, column: Column, parts: list[Columns]) -> Any:
+        values = [part[column.name] for part in parts]
+        digest = self._hashes[table, column.name]
+        if column.kind is Kind.LIST:
+            padded = np.concatenate(values) if values else np.empty((0, 1), np.int32)
+            filled = padded >= 0
+            flat = padded[filled].astype(np.int32)
+            lengths = filled.sum(axis=1).astype(np.int32)
+            digest.update(lengths.tobytes())
+            digest.update(flat.tobytes())
+            offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+            return pa.ListArray.from_arrays(offsets, flat)
+        whole = np.concatenate(values) if values else np.empty(0)
+        whole = np.ascontiguousarray(whole.astype(column.dtype, copy=False))
+        digest.update(whole.tobytes())
+        return pa.array(whole)
+
+
+def _arrow(column: Column) -> pa.DataType:
+    if column.kind is Kind.LIST:
+        return pa.list_(pa.int32())
+    return pa.from_numpy_dtype(np.dtype(column.dtype))

@@ -1,0 +1,34 @@
+"""Orders: conversions on their way, placed some time after the click that led to them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Orders = NDArray[Any]  # of ORDER, one per order
+
+ORDER = np.dtype(
+    [
+        ("time_ms", np.int64),  # placed
+        ("request", np.int64),
+        ("ad", np.int32),
+        ("user", np.int32),
+        ("store", np.int32),
+        ("campaign", np.int32),
+        ("arm", np.int16),
+        ("attributed", np.bool_),  # placed inside the attribution window, both ends included
+        ("click_ms", np.int64),
+        ("price_micros", np.int64),  # due when attributed; fixed at the impression
+        ("value_micros", np.int64),  # basket
+    ]
+)
+
+
+def no_orders() -> Orders:
+    return np.empty(0, ORDER)
+
+
+def in_time(orders: list[Orders]) -> Orders:
+    """All of them, by time, ties by request and ad."""
+    together = np.concatenate([no_orders(), *orders])
+    return together[np.lexsort((together["ad"], together["request"], together["time_ms"]))]

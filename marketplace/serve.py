@@ -1,0 +1,159 @@
+"""The story of a batch of requests: who competes, what models see and say, what is bid, who is shown."""
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from auction import Allocation, first_price, gsp
+from auction.pricing import Pricing, competing_bids
+from marketplace.features import Features
+from marketplace.scenario import AuctionConfig, Scenario
+from marketplace.stopwatch import Stopwatch
+from models.data import Batch, Predictions
+from synth.campaigns import PRICINGS
+from synth.habits import Habits
+from synth.retrieval import Pool
+from synth.types import BoolArray, Float32Array, FloatArray, IdArray, IntArray, Requests
+from synth.world import World
+
+_ROWS = 512  # requests that one thread takes at a time
+
+Mechanism = Callable[[FloatArray, FloatArray, FloatArray], Allocation]  # bid, quality, reserve, each (n, k)
+
+
+class Arm(NamedTuple):
+    """What a side of an experiment does its own way."""
+
+    name: str
+    predict: Callable[[Batch], Predictions]
+    mechanism: Mechanism
+
+
+class Terms(NamedTuple):
+    """What campaigns pay for and how much, as the auction sees it."""
+
+    pricing: IdArray  # (c,) a `Pricing`
+    bid_usd: FloatArray  # (c,)
+    reserve_usd: FloatArray  # (c,) per billable event
+    ad_campaign: IdArray  # (A,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scored:
+    """A tick of requests with everything that does not depend on budgets."""
+
+    requests: Requests
+    arm: IdArray  # (n,)
+    ad: IdArray  # (n, k) candidates
+    campaign: IdArray  # (n, k)
+    batch: Batch
+    pctr: Float32Array  # (n, k)
+    pcvr: Float32Array  # (n, k)
+    n_slots: int
+
+
+def campaign_terms(scenario: Scenario, world: World) -> Terms:
+    """The campaigns of `world` under the scenario's reserves."""
+    auction = scenario.auction
+    reserve = {
+        Pricing.CPM: auction.reserve_cpm_usd, Pricing.CPC: auction.reserve_cpc_usd,
+        Pricing.CPA: auction.reserve_cpa_usd, Pricing.OCPM: auction.reserve_ocpm_usd,
+    }  # fmt: skip
+    campaigns = world.population.campaigns
+    pricing = np.array([Pricing[name.upper()] for name in PRICINGS], np.int32)[campaigns.pricing]
+    return Terms(
+        pricing=pricing,
+        bid_usd=campaigns.bid_usd,
+        reserve_usd=np.array([reserve[Pricing(p)] for p in pricing]),
+        ad_campaign=world.population.ads.campaign,
+    )
+
+
+def mechanism_of(auction: AuctionConfig, n_slots: int) -> Mechanism:
+    """The scenario's mechanism, ready to run."""
+    rule = {"gsp": gsp, "first_price": first_price}[auction.mechanism]
+    chosen = partial(rule, n_slots=n_slots, squash=auction.squash)
+    return lambda bid, quality, reserve: chosen(bid, quality, reserve=reserve)
+
+
+def score(
+    requests: Requests,
+    arm_of: IdArray,
+    arms: tuple[Arm, ...],
+    world: World,
+    habits: Habits,
+    pool: Pool,
+    features: Features,
+    terms: Terms,
+    threads: Executor,
+    seconds: Counter[str],
+) -> Scored:
+    """Retrieve, observe and predict; rows go to the threads in blocks, and no row depends on its block."""
+    n, k = len(requests), world.population.config.feed.candidates
+    pctr, pcvr = np.empty((n, k), np.float32), np.empty((n, k), np.float32)
+    ad = np.empty((n, k), np.int32)
+
+    def block(start: int) -> tuple[Batch, Counter[str]]:
+        spent: Counter[str] = Counter()
+        stop = min(start + _ROWS, n)
+        some = requests.rows(start, stop)
+        clock = Stopwatch(spent)
+        ad[start:stop] = world.candidates(some, habits, pool)
+        clock.lap("retrieve")
+        batch = features.observe(some, ad[start:stop])
+        clock.lap("observe")
+        for position, arm in enumerate(arms):
+            rows = np.flatnonzero(arm_of[start:stop] == position)
+            if len(rows) == 0:
+                continue
+            alone = len(rows) == stop - start
+            predicted = arm.predict(batch if alone else batch.take(rows))
+            pctr[start + rows], pcvr[start + rows] = predicted.click, predicted.conversion
+            clock.lap(f"predict {arm.name}")
+        return batch, spent
+
+    done = list(threads.map(block, range(0, max(n, 1), _ROWS)))
+    for _, spent in done:
+        seconds.update(spent)
+    return Scored(
+        requests=requests,
+        arm=arm_of,
+        ad=ad,
+        campaign=np.where(ad >= 0, terms.ad_campaign[ad], np.int32(-1)),
+        batch=Batch.stack([batch for batch, _ in done]),
+        pctr=pctr,
+        pcvr=pcvr,
+        n_slots=len(world.population.slot_effect),
+    )
+
+
+class Cleared(NamedTuple):
+    """The auctions of some requests: bids and qualities (n, k), winners' columns and prices (n, s)."""
+
+    bid: FloatArray
+    quality: FloatArray
+    winner: IntArray
+    price_micros: IntArray
+
+
+def auction_off(
+    scored: Scored, start: int, arms: tuple[Arm, ...], terms: Terms, multiplier: FloatArray, active: BoolArray
+) -> Cleared:
+    """Hold the auctions of the requests from `start` on, with the campaigns that are `active`."""
+    campaign, arm_of = scored.campaign[start:], scored.arm[start:]
+    bid, quality = competing_bids(
+        campaign, terms.pricing, terms.bid_usd, multiplier, active, scored.pctr[start:], scored.pcvr[start:]
+    )
+    reserve = terms.reserve_usd[campaign]
+    n_slots = scored.n_slots
+    winner, price = np.empty((len(bid), n_slots), np.int64), np.empty((len(bid), n_slots), np.int64)
+    for position, arm in enumerate(arms):
+        rows = slice(None) if len(arms) == 1 else np.flatnonzero(arm_of == position)
+        sold = arm.mechanism(bid[rows], quality[rows], reserve[rows])
+        winner[rows], price[rows] = sold.winner, sold.price_micros
+    return Cleared(bid, quality, winner, price)

@@ -1,0 +1,266 @@
+"""Simulate: SimPy processes around the tick. One function serves every design; only here does time move."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Generator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import simpy
+
+from auction import to_micros
+from auction.pacing import Pacer, dual_descent, unpaced
+from auction.types import MICROS
+from marketplace.assignment import Assignment
+from marketplace.counters import Counters, new_counters
+from marketplace.features import Features, new_features
+from marketplace.ledger import Ledger, open_ledger
+from marketplace.log import TRUTH, Writer
+from marketplace.orders import Orders, no_orders
+from marketplace.record import record_tick
+from marketplace.scenario import PacingConfig, Scenario
+from marketplace.schema import log_schema
+from marketplace.serve import Arm, campaign_terms, score
+from marketplace.stopwatch import Stopwatch
+from marketplace.tick import run_tick, spending_of
+from synth.habits import Habits, record_orders
+from synth.retrieval import Pool
+from synth.traffic import expected_share
+from synth.types import DAY_MS, FloatArray, IntArray, Requests
+from synth.world import World
+
+_Process = Generator[simpy.Event]
+_MINUTE_MS = 60_000
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class State:
+    """All that a simulation carries from one moment to the next."""
+
+    habits: Habits
+    features: Features
+    ledger: Ledger
+    pacing: FloatArray  # (c,) state of the pacer
+    orders: Orders  # placed later than now
+
+    def copy(self) -> "State":
+        """Independent of the original from here on."""
+        return State(
+            habits=self.habits.copy(), features=self.features.copy(), ledger=self.ledger.copy(),
+            pacing=self.pacing.copy(), orders=self.orders.copy(),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Spending:
+    """Spend against plan, one row per pacing interval and campaign: (t, c)."""
+
+    start_ms: IntArray  # (t,)
+    spent_usd: FloatArray  # billed, and for CPA the charges expected from the interval's clicks
+    planned_usd: FloatArray  # budget x share of the day's expected traffic
+    multiplier: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """What came of a simulation."""
+
+    counters: Counters
+    spending: Spending
+    revenue_micros: int
+    unbilled_micros: int
+    digest: str
+    n_requests: int
+    wall_s: float
+    cpu_s: dict[str, float]  # by stage
+    requests_by_arm: dict[str, int]
+
+
+def new_state(scenario: Scenario, world: World) -> State:
+    """The market on its first morning."""
+    population = world.population
+    return State(
+        habits=population.habits.copy(),
+        features=new_features(population, scenario.features.smoothing),
+        ledger=open_ledger(to_micros(population.campaigns.daily_budget_usd)),
+        pacing=pacer_of(scenario.pacing).init(len(population.campaigns.bid_usd)),
+        orders=no_orders(),
+    )
+
+
+def pacer_of(config: PacingConfig) -> Pacer:
+    """The scenario's pacer, ready to run."""
+    return {"dual": lambda: dual_descent(step=config.step), "none": unpaced}[config.pacer]()
+
+
+def simulate(
+    scenario: Scenario,
+    world: World,
+    arms: tuple[Arm, ...],
+    assignment: Assignment,
+    state: State,
+    folder: Path,
+    *,
+    first_day: int,
+    days: int,
+    tick_requests: int = 2048,
+    threads: int = 2,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Result:
+    """Run the market from `state`, which moves on, for `days` days.
+
+    Args:
+        arms: Ways of serving, by position.
+        assignment: Which arm serves which request.
+        folder: Gets `log/`, with what a platform knows, and `truth/`, with what it does not.
+        tick_requests: Most requests served at once; changes speed and memory, and nothing else.
+        threads: Threads that score requests; likewise.
+        progress: Called with the share of the days done.
+    """
+    started = time.perf_counter()
+    billed = state.ledger.billed
+    with (
+        Writer(folder / "log", log_schema(scenario.world)) as log,
+        Writer(folder / "truth", TRUTH) as truth,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        market = _Market(
+            scenario=scenario, world=world, arms=arms, assignment=assignment, state=state, log=log, truth=truth,
+            threads=pool, first_day=first_day, days=days, tick_requests=tick_requests, progress=progress,
+        )  # fmt: skip
+        env = simpy.Environment(initial_time=first_day * DAY_MS)
+        # at one moment they act in this order, which SimPy keeps: the longer the interval, the earlier it was scheduled
+        for process in (market.keep_days, market.publish, market.pace, market.serve):
+            env.process(process(env))
+        env.run(until=(first_day + days) * DAY_MS)
+        market.end_day(first_day + days - 1)
+        digest = hashlib.sha256((log.digest() + truth.digest()).encode()).hexdigest()
+    return Result(
+        counters=market.counters, spending=market.spending(), revenue_micros=state.ledger.billed - billed,
+        unbilled_micros=market.unbilled, digest=digest, n_requests=sum(market.served.values()),
+        wall_s=time.perf_counter() - started, cpu_s=dict(market.cpu), requests_by_arm=dict(market.served),
+    )  # fmt: skip
+
+
+class _Market:
+    """The processes of one simulation and what they share."""
+
+    def __init__(
+        self, *, scenario: Scenario, world: World, arms: tuple[Arm, ...], assignment: Assignment, state: State,
+        log: Writer, truth: Writer, threads: Executor, first_day: int, days: int, tick_requests: int,
+        progress: Callable[[float], None],
+    ) -> None:  # fmt: skip
+        population = world.population
+        self.scenario, self.world, self.arms, self.assignment, self.state = scenario, world, arms, assignment, state
+        self.log, self.truth, self.threads, self.tick_requests = log, truth, threads, tick_requests
+        self.first_day, self.days, self.progress = first_day, days, progress
+        self.interval_ms = scenario.pacing.interval_minutes * _MINUTE_MS
+        self.attribution_ms = int(scenario.auction.attribution_days * DAY_MS)
+        self.terms = campaign_terms(scenario, world)
+        self.pacer = pacer_of(scenario.pacing)
+        self.counters = new_counters(len(population.users.region))
+        self.today = Requests.stack([population.requests_on(first_day).rows(0, 0)])
+        self.spent = np.zeros(len(self.terms.pricing))
+        self.spent_rows: list[FloatArray] = []
+        self.planned_rows: list[FloatArray] = []
+        self.multiplier_rows: list[FloatArray] = []
+        self.unbilled = 0
+        self.served: Counter[str] = Counter()
+        self.cpu: Counter[str] = Counter()
+
+    def keep_days(self, env: simpy.Environment) -> _Process:
+        """At midnight, close the day's log, refill the budgets and look up who will come."""
+        while True:
+            day = env.now // DAY_MS
+            if day > self.first_day:
+                self.end_day(day - 1)
+            self.state.ledger.refill()
+            self.today = self.world.population.requests_on(day)
+            yield env.timeout(DAY_MS)
+
+    def publish(self, env: simpy.Environment) -> _Process:
+        """Let models see what has been counted, once per publishing interval."""
+        while True:
+            yield env.timeout(self.scenario.features.publish_minutes * _MINUTE_MS)
+            self.state.features.publish()
+
+    def pace(self, env: simpy.Environment) -> _Process:
+        """Move every campaign's multiplier once per pacing interval."""
+        state = self.state
+        budget = state.ledger.daily / MICROS
+        while True:
+            plan = expected_share(self.scenario.world.traffic, env.now, env.now + self.interval_ms)
+            self.multiplier_rows.append(self.pacer.multiplier(state.pacing))
+            yield env.timeout(self.interval_ms)
+            self.spent_rows.append(self.spent)
+            self.planned_rows.append(budget * plan)
+            share = np.divide(self.spent, budget, out=np.zeros_like(budget), where=budget > 0)
+            state.pacing = self.pacer.update(state.pacing, share, np.full_like(budget, plan))
+            self.spent = np.zeros_like(self.spent)
+
+    def serve(self, env: simpy.Environment) -> _Process:
+        """Serve the requests of each pacing interval, then let users remember what they ordered."""
+        active, pool = None, None
+        while True:
+            if active is None or (active != self.state.ledger.active).any():
+                active = self.state.ledger.active
+                pool = self.world.population.pool(active)
+            end = env.now + self.interval_ms
+            first, last = np.searchsorted(self.today.time_ms, [env.now, end])
+            placed = []
+            for start in range(first, max(last, first + 1), self.tick_requests):
+                stop = min(start + self.tick_requests, last)
+                until = int(self.today.time_ms[stop]) if stop < last else end
+                placed.append(self._tick(self.today.rows(start, stop), until, pool))
+            for orders in placed:
+                record_orders(
+                    self.state.habits, orders["user"].astype(np.int64), orders["store"].astype(np.int64),
+                    orders["time_ms"].copy(),
+                )  # fmt: skip
+            self.progress((end / DAY_MS - self.first_day) / self.days)
+            yield env.timeout(self.interval_ms)
+
+    def _tick(self, requests: Requests, until_ms: int, pool: Pool) -> Orders:
+        """Serve some requests, book what came of them, and give the orders placed meanwhile."""
+        state, multiplier = self.state, self.pacer.multiplier(self.state.pacing)
+        arm_of = self.assignment.of_request(requests)
+        scored = score(
+            requests, arm_of, self.arms, self.world, state.habits, pool, state.features, self.terms, self.threads, self.cpu
+        )
+        shown, placed, state.orders = run_tick(
+            scored, until_ms, self.arms, self.world, state.habits, state.ledger, state.orders, self.terms, multiplier,
+            self.attribution_ms, self.cpu,
+        )  # fmt: skip
+        watch = Stopwatch(self.cpu)
+        for position, arm in enumerate(self.arms):
+            self.served[arm.name] += int((arm_of == position).sum())
+        self.unbilled += int(shown.unbilled_micros.sum() + placed.unbilled_micros.sum())
+        state.features.count_shown(requests.user, shown.ad, shown.outcomes.clicked, self.world.population.slot_effect)
+        state.features.count_orders(placed.orders)
+        self.spent += spending_of(scored, shown, self.terms)
+        self.counters.count_tick(
+            scored, shown, placed, self.world.population, since_ms=self.first_day * DAY_MS
+        )
+        watch.lap("count")
+        record_tick(
+            self.log, self.truth, self.scenario.log.candidate_share, self.world.population.seed, scored, shown, placed,
+            multiplier,
+        )  # fmt: skip
+        watch.lap("log")
+        return placed.orders
+
+    def end_day(self, day: int) -> None:
+        self.log.end_day(day)
+        self.truth.end_day(day)
+
+    def spending(self) -> Spending:
+        n = len(self.spent_rows)
+        return Spending(
+            start_ms=self.first_day * DAY_MS + np.arange(n) * self.interval_ms,
+            spent_usd=np.stack(self.spent_rows),
+            planned_usd=np.stack(self.planned_rows),
+            multiplier=np.stack(self.multiplier_rows[:n]),
+        )

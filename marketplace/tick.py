@@ -1,0 +1,155 @@
+"""A tick: auctions, answers and charges of some requests, exact to the budget that runs out in their midst."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from auction.pricing import Pricing
+from auction.types import MICROS
+from marketplace.ledger import Ledger
+from marketplace.orders import ORDER, Orders, in_time
+from marketplace.serve import Arm, Cleared, Scored, Terms, auction_off
+from marketplace.stopwatch import Stopwatch
+from synth.habits import Habits
+from synth.types import Columns, FloatArray, IdArray, IntArray, Outcomes, Truth
+from synth.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shown(Columns):
+    """What a tick came to; an empty slot holds -1 and 0."""
+
+    bid: FloatArray  # (n, k) as auctioned
+    quality: FloatArray  # (n, k)
+    column: IntArray  # (n, s) of the winning candidate
+    ad: IdArray  # (n, s)
+    campaign: IdArray  # (n, s)
+    price_micros: IntArray  # (n, s) per billable event
+    billed_micros: IntArray  # (n, s) for the impression and its click
+    unbilled_micros: IntArray  # (n, s)
+    outcomes: Outcomes
+    truth: Truth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Placed(Columns):
+    """Orders placed during a tick, and what they were charged."""
+
+    orders: Orders  # (m,)
+    billed_micros: IntArray  # (m,)
+    unbilled_micros: IntArray  # (m,)
+
+
+def run_tick(
+    scored: Scored,
+    until_ms: int,
+    arms: tuple[Arm, ...],
+    world: World,
+    habits: Habits,
+    ledger: Ledger,
+    waiting: Orders,
+    terms: Terms,
+    multiplier: FloatArray,
+    attribution_ms: int,
+    cpu: Counter[str],
+) -> tuple[Shown, Placed, Orders]:
+    """Clear all requests as if no budget ran out; where one does, keep what came before and clear the rest again.
+
+    So budgets are as exact as if requests were auctioned one by one, whatever the mechanism and however users answer.
+
+    Args:
+        waiting: Orders on their way, by time.
+        until_ms: When the next tick begins; orders placed before are charged in this one.
+
+    Returns:
+        What was shown, the orders placed, and those on their way now.
+    """
+    clock = Stopwatch(cpu)
+    parts: list[Shown] = []
+    placed: list[Placed] = []
+    start, n = 0, len(scored.requests)
+    while True:
+        cleared = auction_off(scored, start, arms, terms, multiplier, ledger.active)
+        clock.lap("auction")
+        shown = _answer(scored, start, cleared, world, habits)
+        clock.lap("respond")
+        fresh, row = _new_orders(scored, start, shown, world, terms, attribution_ms)
+        queue = in_time([waiting, fresh])
+        soon = int(np.searchsorted(queue["time_ms"], until_ms))
+        settled = ledger.settle(
+            scored.requests.time_ms[start:], shown.campaign, _due_at_once(shown, terms), queue[:soon], until_ms
+        )
+        charged = replace(shown, billed_micros=settled.billed, unbilled_micros=settled.unbilled)
+        parts.append(charged.rows(0, settled.stop))
+        charges = Placed(
+            orders=queue[:soon], billed_micros=settled.order_billed, unbilled_micros=settled.order_unbilled
+        )
+        placed.append(charges.rows(0, settled.n_orders))
+        # an order comes after its click, so none of those settled belongs to a request that is cleared again
+        waiting = in_time([waiting, fresh[row < settled.stop]])[settled.n_orders :]
+        start += settled.stop
+        clock.lap("settle")
+        if start == n and settled.n_orders == soon:
+            return Shown.stack(parts), Placed.stack(placed), waiting
+
+
+def _answer(scored: Scored, start: int, cleared: Cleared, world: World, habits: Habits) -> Shown:
+    requests, candidates = scored.requests.rows(start, len(scored.requests)), scored.ad[start:]
+    sold = cleared.winner >= 0
+    column = np.maximum(cleared.winner, 0)
+    ad = np.where(sold, np.take_along_axis(candidates, column, axis=1), np.int32(-1))
+    campaign = np.where(sold, np.take_along_axis(scored.campaign[start:], column, axis=1), np.int32(-1))
+    outcomes, truth = world.respond(requests, ad, habits)
+    none = np.zeros_like(cleared.price_micros)
+    return Shown(
+        bid=cleared.bid, quality=cleared.quality, column=cleared.winner, ad=ad, campaign=campaign,
+        price_micros=cleared.price_micros, billed_micros=none, unbilled_micros=none, outcomes=outcomes, truth=truth,
+    )  # fmt: skip
+
+
+def _due_at_once(shown: Shown, terms: Terms) -> IntArray:
+    """(n, s) micros due for the impression (CPM, oCPM) or its click (CPC)."""
+    pricing = terms.pricing[shown.campaign]
+    by_impression = (pricing == Pricing.CPM) | (pricing == Pricing.OCPM)
+    by_click = (pricing == Pricing.CPC) & shown.outcomes.clicked
+    return np.where((shown.campaign >= 0) & (by_impression | by_click), shown.price_micros, 0)
+
+
+def _new_orders(
+    scored: Scored, start: int, shown: Shown, world: World, terms: Terms, attribution_ms: int
+) -> tuple[Orders, IntArray]:
+    """Orders that the clicks lead to, with the row of each."""
+    row, slot = np.nonzero(shown.outcomes.converted)
+    at = row, slot
+    orders = np.empty(len(row), ORDER)
+    delay = shown.outcomes.delay_ms[at]
+    requests = scored.requests
+    campaign = shown.campaign[at]
+    orders["click_ms"] = requests.time_ms[start + row]
+    orders["time_ms"] = orders["click_ms"] + delay
+    orders["request"] = requests.id[start + row]
+    orders["user"] = requests.user[start + row]
+    orders["arm"] = scored.arm[start + row]
+    orders["ad"] = shown.ad[at]
+    orders["store"] = world.population.ads.store[orders["ad"]]
+    orders["campaign"] = campaign
+    orders["attributed"] = delay <= attribution_ms
+    orders["value_micros"] = shown.outcomes.value_micros[at]
+    charged = orders["attributed"] & (terms.pricing[campaign] == Pricing.CPA)
+    orders["price_micros"] = np.where(charged, shown.price_micros[at], 0)
+    return orders, row
+
+
+def spending_of(scored: Scored, shown: Shown, terms: Terms) -> FloatArray:
+    """(c,) USD that pacing sees spent in a tick.
+
+    What impressions and clicks were billed, and for CPA the charge expected of each click: price x pcvr. Counting it when the
+    conversion comes would let a day's clicks overrun the budget of the days that pay for them.
+    """
+    column = np.maximum(shown.column, 0)
+    expected = shown.price_micros * np.take_along_axis(scored.pcvr, column, axis=1)
+    by_order = (terms.pricing[shown.campaign] == Pricing.CPA) & shown.outcomes.clicked
+    spent = np.where(by_order, expected, shown.billed_micros) / MICROS
+    sold = shown.campaign >= 0
+    return np.bincount(shown.campaign[sold], spent[sold], minlength=len(terms.pricing))

@@ -1,0 +1,169 @@
+"""A multi-task network: click and conversion heads over shared embeddings, its first layer split by side.
+
+The first layer's sum has a part of the request (computed once for its k candidates), a part of the ad (computed once per
+published table of ads) and a part of the pair; only the last, and the layers above, cost per candidate. User and ad also meet as
+an elementwise product of two vectors, as in product-based networks (Qu et al. 2016).
+"""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from models.data import AdTable, Batch, Float32Array
+from models.schema import Kind, Schema, Side
+
+_CHUNK = 128  # requests scored at once, always as many: a row's last bits then never depend on its company
+_WEIGHTS, _SHAPE = "network.safetensors", "network.json"
+
+
+class NetworkConfig(BaseModel):
+    """Multi-task network."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["network"]
+    embedding: Annotated[int, Field(ge=1)] = 16
+    hidden: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (128, 64)
+    epochs: Annotated[int, Field(ge=1)] = 1
+    batch_requests: Annotated[int, Field(ge=1)] = 1024
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+
+
+class Net(nn.Module):
+    """The layers. Dense inputs are standardised by buffers that travel with the weights."""
+
+    def __init__(self, schema: Schema, config: NetworkConfig, n_slots: int) -> None:
+        super().__init__()
+        (history,) = schema.columns(Kind.LIST, Side.REQUEST)
+        request = schema.columns(Kind.CATEGORICAL, Side.REQUEST)
+        ad = schema.columns(Kind.CATEGORICAL, Side.AD)
+        d, first = config.embedding, config.hidden[0]
+        widths = {side: len(schema.columns(Kind.DENSE, side)) for side in (Side.REQUEST, Side.AD, Side.CROSS)}
+        # row 0 of each table is "missing"
+        self.request_tables = nn.ModuleList(nn.Embedding(c.cardinality + 1, d) for c in request)
+        self.ad_tables = nn.ModuleList(nn.Embedding(c.cardinality + 1, d) for c in ad)
+        self.shared = next(i for i, c in enumerate(ad) if c.name == history.values_of)
+        for side, width in widths.items():
+            self.register_buffer(f"{side}_mean", torch.zeros(width))
+            self.register_buffer(f"{side}_scale", torch.ones(width))
+        request_width = d * (len(request) + 1) + widths[Side.REQUEST]
+        ad_width = d * len(ad) + widths[Side.AD]
+        self.request_part = nn.Linear(request_width, first)
+        self.ad_part = nn.Linear(ad_width, first, bias=False)
+        self.cross_part = nn.Linear(widths[Side.CROSS] + d, first, bias=False)
+        self.slot_part = nn.Embedding(n_slots, first)
+        self.user_vector = nn.Linear(request_width, d)
+        self.ad_vector = nn.Linear(ad_width, d)
+        self.hidden = nn.Linear(first, config.hidden[1])
+        self.heads = nn.Linear(config.hidden[1], 2)  # click, conversion given click
+        for table in [*self.request_tables, *self.ad_tables, self.slot_part]:
+            nn.init.normal_(table.weight, std=0.05)  # type: ignore[arg-type]
+
+    def standard(self, side: Side, values: Tensor) -> Tensor:
+        mean, scale = getattr(self, f"{side}_mean"), getattr(self, f"{side}_scale")
+        return (values - mean) * scale
+
+    def request(self, categorical: Tensor, dense: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
+        """First-layer part (n, h) and vector (n, d) of requests."""
+        embedded = [table(categorical[:, i] + 1) for i, table in enumerate(self.request_tables)]
+        known = self.ad_tables[self.shared](history + 1) * (history >= 0).unsqueeze(-1)
+        length = (history >= 0).sum(dim=1, keepdim=True).clamp(min=1)
+        x = torch.cat([*embedded, known.sum(dim=1) / length, self.standard(Side.REQUEST, dense)], dim=1)
+        return self.request_part(x), self.user_vector(x)
+
+    def ad(self, categorical: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+        """First-layer part (A, h) and vector (A, d) of ads."""
+        embedded = [table(categorical[:, i] + 1) for i, table in enumerate(self.ad_tables)]
+        x = torch.cat([*embedded, self.standard(Side.AD, dense)], dim=1)
+        return self.ad_part(x), self.ad_vector(x)
+
+    def pair(self, request: tuple[Tensor, Tensor], ad: tuple[Tensor, Tensor], cross: Tensor, slot: Tensor) -> Tensor:
+        """Logits (n, k, 2) of requests (n, .), their candidates' ads (n, k, .), cross features (n, k, X) and slots (k,)."""
+        meeting = torch.cat([self.standard(Side.CROSS, cross).to(ad[1].dtype), request[1].unsqueeze(1) * ad[1]], dim=2)
+        first = request[0].unsqueeze(1) + ad[0] + self.cross_part(meeting) + self.slot_part(slot)
+        top = torch.relu(self.hidden(torch.relu(first)))
+        with torch.autocast(top.device.type, enabled=False):
+            return nn.functional.linear(top.float(), self.heads.weight.float(), self.heads.bias.float())
+
+
+class Network:
+    """A trained network that scores batches."""
+
+    def __init__(self, net: Net, config: NetworkConfig, n_slots: int) -> None:
+        self.net, self.config, self.n_slots = net, config, n_slots
+        self.device = best_device()
+        self._scoring = _for_scoring(net, self.device)
+        self._ads: tuple[AdTable, tuple[Tensor, Tensor]] | None = None
+
+    @torch.inference_mode()
+    def logits(self, batch: Batch) -> tuple[Float32Array, Float32Array]:
+        """(n, k) logits of click and of conversion given click."""
+        n, k = batch.row.shape
+        part, vector = self._ad_parts(batch.ads)
+        out = np.empty((n, k, 2), np.float32)
+        slot = self._tensor(batch.slot)
+        for start in range(0, n, _CHUNK):
+            rows = batch.rows(start, start + _CHUNK)
+            size = len(rows)
+            request = self._scoring.request(
+                self._tensor(rows.categorical, _CHUNK), self._tensor(rows.dense, _CHUNK), self._tensor(rows.history, _CHUNK)
+            )
+            place = self._tensor(rows.row, _CHUNK).clamp(min=0)
+            request = request[0].to(part.dtype), request[1].to(part.dtype)
+            ads = nn.functional.embedding(place, part), nn.functional.embedding(place, vector)
+            logit = self._scoring.pair(request, ads, self._tensor(rows.cross, _CHUNK), slot)
+            out[start : start + size] = logit[:size].cpu().numpy()
+        return np.ascontiguousarray(out[:, :, 0]), np.ascontiguousarray(out[:, :, 1])
+
+    def save(self, folder: Path) -> None:
+        save_file(self.net.state_dict(), folder / _WEIGHTS)
+        shape = {"config": self.config.model_dump(), "n_slots": self.n_slots}
+        (folder / _SHAPE).write_text(json.dumps(shape, indent=1) + "\n")
+
+    def _tensor(self, array: np.ndarray, rows: int = 0) -> Tensor:  # type: ignore[type-arg]
+        """The array on the device, filled up with zeros to `rows`."""
+        if len(array) < rows:
+            array = np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _ad_parts(self, ads: AdTable) -> tuple[Tensor, Tensor]:
+        cached = self._ads
+        if cached is None or cached[0] is not ads:
+            part, vector = self._scoring.ad(self._tensor(ads.categorical), self._tensor(ads.dense))
+            dtype = self._scoring.hidden.weight.dtype
+            cached = self._ads = ads, (part.to(dtype), vector.to(dtype))
+        return cached[1]
+
+
+def load_network(folder: Path, schema: Schema) -> Network:
+    shape = json.loads((folder / _SHAPE).read_text())
+    config = NetworkConfig.model_validate(shape["config"])
+    net = Net(schema, config, shape["n_slots"])
+    net.load_state_dict(load_file(folder / _WEIGHTS))
+    return Network(net, config, shape["n_slots"])
+
+
+def best_device() -> torch.device:
+    """CUDA where there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32 there."""
+    return device.type == "cuda" or bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _for_scoring(net: Net, device: torch.device) -> Net:
+    """A copy whose per-candidate layers run in bfloat16 where that is fast; sides and heads stay float32."""
+    scoring = deepcopy(net).to(device).eval()
+    if has_fast_bf16(device):
+        for layer in (scoring.cross_part, scoring.slot_part, scoring.hidden):
+            layer.to(torch.bfloat16)
+    return scoring

@@ -1,0 +1,93 @@
+"""Predictors: one interface, a way to train each kind, and the calibrated model that is deployed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Protocol
+
+from pydantic import Field
+
+from models.calibration import Platt, fit_platt
+from models.data import Batch, Dataset, Float32Array, Predictions
+from models.gbdt import GbdtConfig, fit_gbdt, load_gbdt
+from models.network import NetworkConfig, load_network
+from models.schema import Schema, load_schema
+from models.train import fit_network
+
+ModelConfig = Annotated[GbdtConfig | NetworkConfig, Field(discriminator="kind")]
+_CARD = "model.json"
+
+
+class Predictor(Protocol):
+    """Anything that scores batches."""
+
+    def logits(self, batch: Batch) -> tuple[Float32Array, Float32Array]:
+        """(n, k) logits of click given examination and of conversion given click."""
+        ...
+
+
+class Saved(Predictor, Protocol):
+    """A predictor that can be written to a folder."""
+
+    def save(self, folder: Path) -> None: ...
+
+
+_FIT: dict[type, Callable[..., Saved]] = {GbdtConfig: fit_gbdt, NetworkConfig: fit_network}
+_LOAD: dict[str, Callable[[Path, Schema], Saved]] = {"lightgbm": load_gbdt, "network": load_network}
+
+
+def fit(data: Dataset, config: GbdtConfig | NetworkConfig, *, seed: int, threads: int) -> Saved:
+    """Train the kind of predictor that `config` names."""
+    return _FIT[type(config)](data, config, seed=seed, threads=threads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Model:
+    """A predictor with the calibration of its two tasks: what is deployed."""
+
+    predictor: Saved
+    kind: str
+    click: Platt
+    conversion: Platt
+
+    def predict(self, batch: Batch) -> Predictions:
+        """Calibrated probabilities, (n, k) each."""
+        click, conversion = self.predictor.logits(batch)
+        return Predictions(click=self.click(click), conversion=self.conversion(conversion))
+
+    def save(self, folder: Path, schema: Schema) -> None:
+        folder.mkdir(parents=True)
+        self.predictor.save(folder)
+        schema.save(folder)
+        card = {"kind": self.kind, "click": self.click._asdict(), "conversion": self.conversion._asdict()}
+        (folder / _CARD).write_text(json.dumps(card, indent=1) + "\n")
+
+
+def calibrated(predictor: Saved, kind: str, data: Dataset) -> Model:
+    """Calibrate on `data`, which the predictor has not been trained on."""
+    click, conversion = predictor.logits(data.batch)
+    return Model(
+        predictor=predictor,
+        kind=kind,
+        click=fit_platt(click[data.shown], data.click[data.shown]),
+        conversion=fit_platt(conversion[data.click], data.conversion[data.click]),
+    )
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model that `Model.save` wrote.
+
+    Raises:
+        ValueError: If the folder holds no readable model.
+    """
+    try:
+        card = json.loads((folder / _CARD).read_text())
+        predictor = _LOAD[card["kind"]](folder, load_schema(folder))
+        return Model(
+            predictor=predictor, kind=card["kind"], click=Platt(**card["click"]), conversion=Platt(**card["conversion"])
+        )
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder} holds no whole model: {Path(error.filename).name} is missing") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / _CARD} is damaged: {error}") from None
