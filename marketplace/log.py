@@ -3,8 +3,7 @@
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,11 +44,9 @@ class Writer:
             (folder / table).mkdir(parents=True)
         schema.save(folder)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._background.shutdown(wait=True, cancel_futures=kind is not None)
+    def close(self, *, wait: bool) -> None:
+        """Finish what is being written; with `wait` False, drop what has not begun."""
+        self._background.shutdown(wait=True, cancel_futures=not wait)
 
     def add(self, table: str, columns: Columns) -> None:
         """Append rows; a list column is given as its padded array (n, H), -1 where a place is free."""

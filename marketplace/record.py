@@ -1,10 +1,14 @@
 """Record: how a tick becomes rows of the log and of the truth file."""
 
+import hashlib
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
 import numpy as np
 
-from marketplace.log import Writer
-from marketplace.scenario import Scenario
-from marketplace.serve import Scored
+from marketplace.log import TRUTH, Writer
+from marketplace.serve import Offers, Scored
 from marketplace.tick import Placed, Shown
 from models.schema import Kind, Schema, Side
 from synth import draws
@@ -12,24 +16,64 @@ from synth.draws import Cause
 from synth.types import FloatArray, IntArray
 
 
-def record_tick(
-    log: Writer, truth: Writer, candidate_share: float, seed: int, scored: Scored, shown: Shown, placed: Placed,
-    multiplier: FloatArray,
-) -> None:  # fmt: skip
-    """Append a tick to the log, and the probabilities behind it to the truth file."""
-    sold = np.nonzero(shown.ad >= 0)
-    _requests(log, scored)
-    _impressions(log, scored, shown, multiplier, sold)
-    _conversions(log, placed)
-    _candidates(log, candidate_share, seed, scored, shown, multiplier)
-    truth.add(
-        "impressions",
-        {
-            "request": scored.requests.id[sold[0]], "slot": sold[1], "ad": shown.ad[sold],
-            "examination": shown.truth.examination[sold], "click": shown.truth.click[sold],
-            "conversion": shown.truth.conversion[sold],
-        },
-    )  # fmt: skip
+class Tick(NamedTuple):
+    """A tick that is over."""
+
+    scored: Scored
+    offers: Offers
+    shown: Shown
+    placed: Placed
+    multiplier: FloatArray  # (c,)
+
+
+class Recorder(Protocol):
+    """Takes note of a simulation as it goes."""
+
+    def tick(self, tick: Tick) -> None: ...
+
+    def end_day(self, day: int) -> None: ...
+
+
+class LogRecorder:
+    """Writes `log/`, with what a platform knows, and `truth/`, with what it does not, into a folder.
+
+    A context: leaving it waits for the files.
+    """
+
+    def __init__(self, folder: Path, schema: Schema, candidate_share: float, seed: int) -> None:
+        self.candidate_share, self.seed = candidate_share, seed
+        self.log, self.truth = Writer(folder / "log", schema), Writer(folder / "truth", TRUTH)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.log.close(wait=kind is None)
+        self.truth.close(wait=kind is None)
+
+    def tick(self, tick: Tick) -> None:
+        """Append a tick to the log, and the probabilities behind it to the truth file."""
+        sold = np.nonzero(tick.shown.ad >= 0)
+        _requests(self.log, tick.scored)
+        _impressions(self.log, tick, sold)
+        _conversions(self.log, tick.placed)
+        _candidates(self.log, tick, self.candidate_share, self.seed)
+        truth = tick.shown.truth
+        self.truth.add(
+            "impressions",
+            {
+                "request": tick.scored.requests.id[sold[0]], "slot": sold[1], "ad": tick.shown.ad[sold],
+                "examination": truth.examination[sold], "click": truth.click[sold], "conversion": truth.conversion[sold],
+            },
+        )  # fmt: skip
+
+    def end_day(self, day: int) -> None:
+        self.log.end_day(day)
+        self.truth.end_day(day)
+
+    def digest(self) -> str:
+        """Of every row of the finished days, log and truth."""
+        return hashlib.sha256((self.log.digest() + self.truth.digest()).encode()).hexdigest()
 
 
 def _names(schema: Schema, kind: Kind, side: Side) -> list[str]:
@@ -51,10 +95,9 @@ def _requests(log: Writer, scored: Scored) -> None:
     )  # fmt: skip
 
 
-def _impressions(
-    log: Writer, scored: Scored, shown: Shown, multiplier: FloatArray, sold: tuple[IntArray, IntArray]
-) -> None:
+def _impressions(log: Writer, tick: Tick, sold: tuple[IntArray, IntArray]) -> None:
     row, slot = sold
+    scored, shown = tick.scored, tick.shown
     requests, batch, ads = scored.requests, scored.batch, scored.batch.ads
     at = row, shown.column[sold]
     ad = shown.ad[sold]
@@ -69,8 +112,8 @@ def _impressions(
             **dict(zip(categorical, ads.categorical[ad].T, strict=True)),
             **dict(zip(dense, ads.dense[ad].T, strict=True)),
             **dict(zip(cross, batch.cross[at].T, strict=True)),
-            "pctr": scored.pctr[at], "pcvr": scored.pcvr[at], "bid_usd": shown.bid[at], "quality": shown.quality[at],
-            "multiplier": multiplier[shown.campaign[sold]], "price_micros": shown.price_micros[sold],
+            "pctr": scored.pctr[at], "pcvr": scored.pcvr[at], "bid_usd": tick.offers.bid[at], "quality": tick.offers.quality[at],
+            "multiplier": tick.multiplier[shown.campaign[sold]], "price_micros": shown.price_micros[sold],
             "billed_micros": shown.billed_micros[sold], "unbilled_micros": shown.unbilled_micros[sold],
             "clicked": shown.outcomes.clicked[sold], "long_clicked": shown.outcomes.long_clicked[sold],
             "hidden": shown.outcomes.hidden[sold],
@@ -87,10 +130,9 @@ def _conversions(log: Writer, placed: Placed) -> None:
     )
 
 
-def _candidates(
-    log: Writer, share: float, seed: int, scored: Scored, shown: Shown, multiplier: FloatArray
-) -> None:
+def _candidates(log: Writer, tick: Tick, share: float, seed: int) -> None:
     """The whole auction of a share of the requests, drawn by request."""
+    scored, shown = tick.scored, tick.shown
     chosen = np.flatnonzero(draws.uniform(seed, Cause.LOG_SAMPLE, scored.requests.id) < share)
     slot = np.full(scored.ad[chosen].shape, -1, np.int16)
     row, place = np.nonzero(shown.ad[chosen] >= 0)
@@ -101,7 +143,7 @@ def _candidates(
         "candidates",
         {
             "request": scored.requests.id[at[0]], "time_ms": scored.requests.time_ms[at[0]], "rank": rank,
-            "ad": scored.ad[at], "pctr": scored.pctr[at], "pcvr": scored.pcvr[at], "bid_usd": shown.bid[at],
-            "quality": shown.quality[at], "multiplier": multiplier[scored.campaign[at]], "slot": slot[pick, rank],
+            "ad": scored.ad[at], "pctr": scored.pctr[at], "pcvr": scored.pcvr[at], "bid_usd": tick.offers.bid[at],
+            "quality": tick.offers.quality[at], "multiplier": tick.multiplier[scored.campaign[at]], "slot": slot[pick, rank],
         },
     )  # fmt: skip

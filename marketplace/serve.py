@@ -132,28 +132,31 @@ def score(
     )
 
 
-class Cleared(NamedTuple):
-    """The auctions of some requests: bids and qualities (n, k), winners' columns and prices (n, s)."""
+class Offers(NamedTuple):
+    """What competes in the auctions of a tick, (n, k) each."""
 
-    bid: FloatArray
-    quality: FloatArray
-    winner: IntArray
-    price_micros: IntArray
+    bid: FloatArray  # USD per billable event; 0 where nobody competes
+    quality: FloatArray  # probability of that event given examination
+    reserve: FloatArray  # USD per billable event
 
 
-def auction_off(
-    scored: Scored, start: int, arms: tuple[Arm, ...], terms: Terms, multiplier: FloatArray, active: BoolArray
-) -> Cleared:
-    """Hold the auctions of the requests from `start` on, with the campaigns that are `active`."""
-    campaign, arm_of = scored.campaign[start:], scored.arm[start:]
+def offers_of(scored: Scored, terms: Terms, multiplier: FloatArray, active: BoolArray) -> Offers:
+    """The bids of all candidates whose campaign is `active`."""
     bid, quality = competing_bids(
-        campaign, terms.pricing, terms.bid_usd, multiplier, active, scored.pctr[start:], scored.pcvr[start:]
+        scored.campaign, terms.pricing, terms.bid_usd, multiplier, active, scored.pctr, scored.pcvr
     )
-    reserve = terms.reserve_usd[campaign]
-    n_slots = scored.n_slots
-    winner, price = np.empty((len(bid), n_slots), np.int64), np.empty((len(bid), n_slots), np.int64)
+    return Offers(bid, quality, terms.reserve_usd[scored.campaign])
+
+
+def auction_off(scored: Scored, offers: Offers, start: int, arms: tuple[Arm, ...]) -> Allocation:
+    """Hold the auctions of the requests from `start` on, each by its arm's mechanism."""
+    bid, quality, reserve = (offer[start:] for offer in offers)
+    if len(arms) == 1:
+        return arms[0].mechanism(bid, quality, reserve)
+    shape = len(bid), scored.n_slots
+    winner, price = np.empty(shape, np.int64), np.empty(shape, np.int64)
     for position, arm in enumerate(arms):
-        rows = slice(None) if len(arms) == 1 else np.flatnonzero(arm_of == position)
+        rows = np.flatnonzero(scored.arm[start:] == position)
         sold = arm.mechanism(bid[rows], quality[rows], reserve[rows])
         winner[rows], price[rows] = sold.winner, sold.price_micros
-    return Cleared(bid, quality, winner, price)
+    return Allocation(winner=winner, price_micros=price)

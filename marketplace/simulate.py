@@ -1,12 +1,10 @@
 """Simulate: SimPy processes around the tick. One function serves every design; only here does time move."""
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import simpy
@@ -18,11 +16,9 @@ from marketplace.assignment import Assignment
 from marketplace.counters import Counters, new_counters
 from marketplace.features import Features, new_features
 from marketplace.ledger import Ledger, open_ledger
-from marketplace.log import TRUTH, Writer
 from marketplace.orders import Orders, no_orders
-from marketplace.record import record_tick
+from marketplace.record import Recorder, Tick
 from marketplace.scenario import PacingConfig, Scenario
-from marketplace.schema import log_schema
 from marketplace.serve import Arm, campaign_terms, score
 from marketplace.stopwatch import Stopwatch
 from marketplace.tick import run_tick, spending_of
@@ -72,20 +68,19 @@ class Result:
     spending: Spending
     revenue_micros: int
     unbilled_micros: int
-    digest: str
     n_requests: int
     wall_s: float
     cpu_s: dict[str, float]  # by stage
     requests_by_arm: dict[str, int]
 
 
-def new_state(scenario: Scenario, world: World) -> State:
-    """The market on its first morning."""
+def new_state(scenario: Scenario, world: World, budget_share: float = 1.0) -> State:
+    """The market on its first morning, with `budget_share` of every budget."""
     population = world.population
     return State(
         habits=population.habits.copy(),
         features=new_features(population, scenario.features.smoothing),
-        ledger=open_ledger(to_micros(population.campaigns.daily_budget_usd)),
+        ledger=open_ledger(to_micros(budget_share * population.campaigns.daily_budget_usd)),
         pacing=pacer_of(scenario.pacing).init(len(population.campaigns.bid_usd)),
         orders=no_orders(),
     )
@@ -102,12 +97,13 @@ def simulate(
     arms: tuple[Arm, ...],
     assignment: Assignment,
     state: State,
-    folder: Path,
+    recorder: Recorder,
     *,
     first_day: int,
     days: int,
     tick_requests: int = 2048,
     threads: int = 2,
+    users: int | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Result:
     """Run the market from `state`, which moves on, for `days` days.
@@ -115,32 +111,28 @@ def simulate(
     Args:
         arms: Ways of serving, by position.
         assignment: Which arm serves which request.
-        folder: Gets `log/`, with what a platform knows, and `truth/`, with what it does not.
+        recorder: Is told of every tick.
+        users: Only users with a lower id come, all where None.
         tick_requests: Most requests served at once; changes speed and memory, and nothing else.
         threads: Threads that score requests; likewise.
         progress: Called with the share of the days done.
     """
     started = time.perf_counter()
     billed = state.ledger.billed
-    with (
-        Writer(folder / "log", log_schema(scenario.world)) as log,
-        Writer(folder / "truth", TRUTH) as truth,
-        ThreadPoolExecutor(threads) as pool,
-    ):
+    with ThreadPoolExecutor(threads) as pool:
         market = _Market(
-            scenario=scenario, world=world, arms=arms, assignment=assignment, state=state, log=log, truth=truth,
-            threads=pool, first_day=first_day, days=days, tick_requests=tick_requests, progress=progress,
+            scenario=scenario, world=world, arms=arms, assignment=assignment, state=state, recorder=recorder, threads=pool,
+            first_day=first_day, days=days, tick_requests=tick_requests, users=users, progress=progress,
         )  # fmt: skip
         env = simpy.Environment(initial_time=first_day * DAY_MS)
         # at one moment they act in this order, which SimPy keeps: the longer the interval, the earlier it was scheduled
         for process in (market.keep_days, market.publish, market.pace, market.serve):
             env.process(process(env))
         env.run(until=(first_day + days) * DAY_MS)
-        market.end_day(first_day + days - 1)
-        digest = hashlib.sha256((log.digest() + truth.digest()).encode()).hexdigest()
+        recorder.end_day(first_day + days - 1)
     return Result(
         counters=market.counters, spending=market.spending(), revenue_micros=state.ledger.billed - billed,
-        unbilled_micros=market.unbilled, digest=digest, n_requests=sum(market.served.values()),
+        unbilled_micros=market.unbilled, n_requests=sum(market.served.values()),
         wall_s=time.perf_counter() - started, cpu_s=dict(market.cpu), requests_by_arm=dict(market.served),
     )  # fmt: skip
 
@@ -150,19 +142,19 @@ class _Market:
 
     def __init__(
         self, *, scenario: Scenario, world: World, arms: tuple[Arm, ...], assignment: Assignment, state: State,
-        log: Writer, truth: Writer, threads: Executor, first_day: int, days: int, tick_requests: int,
+        recorder: Recorder, threads: Executor, first_day: int, days: int, tick_requests: int, users: int | None,
         progress: Callable[[float], None],
     ) -> None:  # fmt: skip
         population = world.population
         self.scenario, self.world, self.arms, self.assignment, self.state = scenario, world, arms, assignment, state
-        self.log, self.truth, self.threads, self.tick_requests = log, truth, threads, tick_requests
-        self.first_day, self.days, self.progress = first_day, days, progress
+        self.recorder, self.threads, self.tick_requests = recorder, threads, tick_requests
+        self.first_day, self.days, self.users, self.progress = first_day, days, users, progress
         self.interval_ms = scenario.pacing.interval_minutes * _MINUTE_MS
         self.attribution_ms = int(scenario.auction.attribution_days * DAY_MS)
         self.terms = campaign_terms(scenario, world)
         self.pacer = pacer_of(scenario.pacing)
         self.counters = new_counters(len(population.users.region))
-        self.today = Requests.stack([population.requests_on(first_day).rows(0, 0)])
+        self.today = Requests.stack([population.requests_on(first_day, 1).rows(0, 0)])
         self.spent = np.zeros(len(self.terms.pricing))
         self.spent_rows: list[FloatArray] = []
         self.planned_rows: list[FloatArray] = []
@@ -176,9 +168,9 @@ class _Market:
         while True:
             day = env.now // DAY_MS
             if day > self.first_day:
-                self.end_day(day - 1)
+                self.recorder.end_day(day - 1)
             self.state.ledger.refill()
-            self.today = self.world.population.requests_on(day)
+            self.today = self.world.population.requests_on(day, self.users)
             yield env.timeout(DAY_MS)
 
     def publish(self, env: simpy.Environment) -> _Process:
@@ -207,7 +199,7 @@ class _Market:
         while True:
             if active is None or (active != self.state.ledger.active).any():
                 active = self.state.ledger.active
-                pool = self.world.population.pool(active)
+                pool = self.world.population.pool(active[self.terms.ad_campaign])
             end = env.now + self.interval_ms
             first, last = np.searchsorted(self.today.time_ms, [env.now, end])
             placed = []
@@ -230,7 +222,7 @@ class _Market:
         scored = score(
             requests, arm_of, self.arms, self.world, state.habits, pool, state.features, self.terms, self.threads, self.cpu
         )
-        shown, placed, state.orders = run_tick(
+        offers, shown, placed, state.orders = run_tick(
             scored, until_ms, self.arms, self.world, state.habits, state.ledger, state.orders, self.terms, multiplier,
             self.attribution_ms, self.cpu,
         )  # fmt: skip
@@ -245,16 +237,9 @@ class _Market:
             scored, shown, placed, self.world.population, since_ms=self.first_day * DAY_MS
         )
         watch.lap("count")
-        record_tick(
-            self.log, self.truth, self.scenario.log.candidate_share, self.world.population.seed, scored, shown, placed,
-            multiplier,
-        )  # fmt: skip
+        self.recorder.tick(Tick(scored, offers, shown, placed, multiplier))
         watch.lap("log")
         return placed.orders
-
-    def end_day(self, day: int) -> None:
-        self.log.end_day(day)
-        self.truth.end_day(day)
 
     def spending(self) -> Spending:
         n = len(self.spent_rows)

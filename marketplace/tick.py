@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from auction import Allocation
 from auction.pricing import Pricing
 from auction.types import MICROS
 from marketplace.ledger import Ledger
 from marketplace.orders import ORDER, Orders, in_time
-from marketplace.serve import Arm, Cleared, Scored, Terms, auction_off
+from marketplace.serve import Arm, Offers, Scored, Terms, auction_off, offers_of
 from marketplace.stopwatch import Stopwatch
 from synth.habits import Habits
 from synth.types import Columns, FloatArray, IdArray, IntArray, Outcomes, Truth
@@ -20,8 +21,6 @@ from synth.world import World
 class Shown(Columns):
     """What a tick came to; an empty slot holds -1 and 0."""
 
-    bid: FloatArray  # (n, k) as auctioned
-    quality: FloatArray  # (n, k)
     column: IntArray  # (n, s) of the winning candidate
     ad: IdArray  # (n, s)
     campaign: IdArray  # (n, s)
@@ -53,7 +52,7 @@ def run_tick(
     multiplier: FloatArray,
     attribution_ms: int,
     cpu: Counter[str],
-) -> tuple[Shown, Placed, Orders]:
+) -> tuple[Offers, Shown, Placed, Orders]:
     """Clear all requests as if no budget ran out; where one does, keep what came before and clear the rest again.
 
     So budgets are as exact as if requests were auctioned one by one, whatever the mechanism and however users answer.
@@ -63,48 +62,51 @@ def run_tick(
         until_ms: When the next tick begins; orders placed before are charged in this one.
 
     Returns:
-        What was shown, the orders placed, and those on their way now.
+        The bids (of a campaign that ran out, 0 from then on), what was shown, the orders placed, and those on their way now.
     """
-    clock = Stopwatch(cpu)
+    watch = Stopwatch(cpu)
+    split = int(np.searchsorted(waiting["time_ms"], until_ms))
+    soon, later = waiting[:split], [waiting[split:]]
+    active = ledger.active
+    offers = offers_of(scored, terms, multiplier, active)
     parts: list[Shown] = []
     placed: list[Placed] = []
     start, n = 0, len(scored.requests)
     while True:
-        cleared = auction_off(scored, start, arms, terms, multiplier, ledger.active)
-        clock.lap("auction")
-        shown = _answer(scored, start, cleared, world, habits)
-        clock.lap("respond")
+        sold = auction_off(scored, offers, start, arms)
+        watch.lap("auction")
+        shown = _answer(scored, start, sold, world, habits)
+        watch.lap("respond")
         fresh, row = _new_orders(scored, start, shown, world, terms, attribution_ms)
-        queue = in_time([waiting, fresh])
-        soon = int(np.searchsorted(queue["time_ms"], until_ms))
+        queue = in_time([soon, fresh[fresh["time_ms"] < until_ms]])
         settled = ledger.settle(
-            scored.requests.time_ms[start:], shown.campaign, _due_at_once(shown, terms), queue[:soon], until_ms
+            scored.requests.time_ms[start:], shown.campaign, _due_at_once(shown, terms), queue, until_ms
         )
         charged = replace(shown, billed_micros=settled.billed, unbilled_micros=settled.unbilled)
         parts.append(charged.rows(0, settled.stop))
-        charges = Placed(
-            orders=queue[:soon], billed_micros=settled.order_billed, unbilled_micros=settled.order_unbilled
-        )
+        charges = Placed(orders=queue, billed_micros=settled.order_billed, unbilled_micros=settled.order_unbilled)
         placed.append(charges.rows(0, settled.n_orders))
         # an order comes after its click, so none of those settled belongs to a request that is cleared again
-        waiting = in_time([waiting, fresh[row < settled.stop]])[settled.n_orders :]
+        kept = fresh[row < settled.stop]
+        soon = in_time([soon, kept[kept["time_ms"] < until_ms]])[settled.n_orders :]
+        later.append(kept[kept["time_ms"] >= until_ms])
         start += settled.stop
-        clock.lap("settle")
-        if start == n and settled.n_orders == soon:
-            return Shown.stack(parts), Placed.stack(placed), waiting
+        watch.lap("settle")
+        if start == n and len(soon) == 0:
+            return offers, Shown.stack(parts), Placed.stack(placed), in_time(later)
+        offers.bid[start:][np.isin(scored.campaign[start:], np.flatnonzero(active & ~ledger.active))] = 0.0
+        active = ledger.active
 
 
-def _answer(scored: Scored, start: int, cleared: Cleared, world: World, habits: Habits) -> Shown:
-    requests, candidates = scored.requests.rows(start, len(scored.requests)), scored.ad[start:]
-    sold = cleared.winner >= 0
-    column = np.maximum(cleared.winner, 0)
-    ad = np.where(sold, np.take_along_axis(candidates, column, axis=1), np.int32(-1))
-    campaign = np.where(sold, np.take_along_axis(scored.campaign[start:], column, axis=1), np.int32(-1))
-    outcomes, truth = world.respond(requests, ad, habits)
-    none = np.zeros_like(cleared.price_micros)
+def _answer(scored: Scored, start: int, sold: Allocation, world: World, habits: Habits) -> Shown:
+    """Show the winners to the users of the requests from `start` on; nothing is charged yet."""
+    filled, column = sold.winner >= 0, np.maximum(sold.winner, 0)
+    ad = np.where(filled, np.take_along_axis(scored.ad[start:], column, axis=1), np.int32(-1))
+    outcomes, truth = world.respond(scored.requests.rows(start, len(scored.requests)), ad, habits)
+    free = np.zeros_like(sold.price_micros)
     return Shown(
-        bid=cleared.bid, quality=cleared.quality, column=cleared.winner, ad=ad, campaign=campaign,
-        price_micros=cleared.price_micros, billed_micros=none, unbilled_micros=none, outcomes=outcomes, truth=truth,
+        column=sold.winner, ad=ad, campaign=np.where(filled, world.population.ads.campaign[ad], np.int32(-1)),
+        price_micros=sold.price_micros, billed_micros=free, unbilled_micros=free, outcomes=outcomes, truth=truth,
     )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def fit(data: Dataset, config: GbdtConfig | NetworkConfig, *, seed: int, threads
 class Model:
     """A predictor with the calibration of its two tasks: what is deployed."""
 
-    predictor: Saved
+    predictor: Predictor
     kind: str
     click: Platt
     conversion: Platt
@@ -56,15 +56,17 @@ class Model:
         click, conversion = self.predictor.logits(batch)
         return Predictions(click=self.click(click), conversion=self.conversion(conversion))
 
-    def save(self, folder: Path, schema: Schema) -> None:
-        folder.mkdir(parents=True)
-        self.predictor.save(folder)
-        schema.save(folder)
-        card = {"kind": self.kind, "click": self.click._asdict(), "conversion": self.conversion._asdict()}
-        (folder / _CARD).write_text(json.dumps(card, indent=1) + "\n")
+
+def save_model(model: Model, predictor: Saved, schema: Schema, folder: Path) -> None:
+    """Write a trained model to a new folder."""
+    folder.mkdir(parents=True)
+    predictor.save(folder)
+    schema.save(folder)
+    card = {"kind": model.kind, "click": model.click._asdict(), "conversion": model.conversion._asdict()}
+    (folder / _CARD).write_text(json.dumps(card, indent=1) + "\n")
 
 
-def calibrated(predictor: Saved, kind: str, data: Dataset) -> Model:
+def calibrated(predictor: Predictor, kind: str, data: Dataset) -> Model:
     """Calibrate on `data`, which the predictor has not been trained on."""
     click, conversion = predictor.logits(data.batch)
     return Model(

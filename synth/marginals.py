@@ -16,6 +16,8 @@ from synth.response import DelayLaw
 from synth.types import BoolArray, FloatArray, IdArray, IntArray
 
 _LOGIT_LIMIT = 40.0  # an intercept beyond this makes no finite rate
+_CLOSE = 0.01  # relative error at which a marginal counts as obtained
+_ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,34 +65,39 @@ def _wishes(
         known[i] = place_of(habit_store, user[i], store[i]) >= 0
 
 
-def solve(pilot: Callable[[float], Exposure], asked: MarginalsConfig) -> tuple[Intercepts, float, list[Marginal]]:
-    """Find the intercepts and the share of familiar stores in retrieval.
+def solve(
+    pilot: Callable[[Intercepts, float], Exposure], asked: MarginalsConfig
+) -> tuple[Intercepts, float, list[Marginal]]:
+    """Find the intercepts and the share of familiar stores in retrieval, round by round.
 
-    The share alone moves which stores the first ranker shows; it is found first, for the share of known stores among all
-    impressions that the two repurchase shares imply. The intercepts then move what users do about them.
+    What the market shows depends on them, since budgets run out and pacing answers; so each round runs a pilot, solves the
+    intercepts for what it showed, and moves the share towards the known stores that the repurchase shares imply.
 
     Args:
-        pilot: Runs the first ranker with a given share of familiar stores retrieved, in [0, 1].
+        pilot: Runs the market with intercepts and a share of familiar stores retrieved, in (0, 1].
 
     Returns:
-        The intercepts, the share, and asked against obtained on the last pilot.
+        The intercepts, the share, and asked against obtained in a pilot that was run with them.
 
     Raises:
         ValueError: If no intercepts give the marginals asked for.
     """
-
     orders = asked.ctr * asked.cvr
     wanted = orders * asked.repurchase_positives + (1 - orders) * asked.repurchase_negatives
-    reach = pilot(1.0).known.mean()
-    if reach < wanted:
-        raise ValueError(
-            f"repurchase_negatives is {asked.repurchase_negatives:g}, but users know only {reach:.3g} of the stores shown: "
-            "raise population.history_stores or campaigns.count"
-        )
-    familiar = float(brentq(lambda share: pilot(share).known.mean() - wanted, 0.0, 1.0, xtol=1e-3))
-    exposure = pilot(familiar)
-    intercepts = _solve_intercepts(exposure, asked)
-    obtained = _obtained(exposure, intercepts)
+    intercepts, familiar = Intercepts(_logit(asked.ctr), _logit(asked.cvr), 0.0, 0.0, _logit(asked.hide_rate)), 0.5
+    for left in reversed(range(_ROUNDS)):
+        exposure = pilot(intercepts, familiar)
+        obtained, known = _obtained(exposure, intercepts), float(exposure.known.mean())
+        error = max(abs(getattr(obtained, name) / getattr(asked, name) - 1) for name in obtained._fields)
+        if error < _CLOSE or not left:
+            break
+        if familiar == 1.0 and known < wanted * (1 - 2 * _CLOSE):
+            raise ValueError(
+                f"repurchase_negatives is {asked.repurchase_negatives:g}, but users know only {known:.3g} of the stores "
+                "shown: raise population.history_stores or campaigns.count"
+            )
+        intercepts = _solve_intercepts(exposure, asked)
+        familiar = min(1.0, familiar * wanted / max(known, 1e-3))
     return intercepts, familiar, [Marginal(n, getattr(asked, n), float(getattr(obtained, n))) for n in obtained._fields]
 
 

@@ -18,8 +18,6 @@ from synth.retrieval import Pool, make_pool
 from synth.types import BoolArray, FloatArray, IdArray, Outcomes, Requests, Truth
 from synth.users import TASTE_DIMS, Users, make_users
 
-_PILOT_REQUESTS = 25_000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Population:
@@ -42,8 +40,9 @@ class Population:
     def slot_effect(self) -> FloatArray:
         return np.asarray(self.config.feed.slot_effect)
 
-    def requests_on(self, day: int) -> Requests:
-        return traffic.requests_on(day, self.users.activity, self.config.traffic, self.seed)
+    def requests_on(self, day: int, users: int | None = None) -> Requests:
+        """All requests of a day; of the first `users` users only, where given."""
+        return traffic.requests_on(day, self.users.activity[:users], self.config.traffic, self.seed)
 
     def pool(self, eligible: BoolArray) -> Pool:
         return make_pool(self.ad_region, eligible, self.config.population.regions)
@@ -106,40 +105,31 @@ def populate(config: WorldConfig, seed: int) -> Population:
     )
 
 
-def build(population: Population, first_ranker: Callable[[Requests, IdArray], IdArray]) -> World:
+def build(population: Population, pilot: Callable[[World], tuple[Requests, IdArray]]) -> World:
     """Solve the intercepts for the marginals that the scenario asks for.
 
     Args:
-        first_ranker: Takes requests and their candidate ads (n, k), gives the ads it would show (n, s); the marginals are those
-            of the market that it makes, as an analyst would have measured them.
+        pilot: Runs a market of some days on a world that is not solved yet; gives requests and the ads shown (n, s). The
+            marginals are those of the market that it runs, as an analyst would have measured them.
 
     Raises:
         ValueError: If no world has these marginals.
     """
-    requests = _pilot_requests(population)
-    pool = population.pool(np.ones(len(population.ads.store), np.bool_))
-
-    def pilot(familiar: float) -> Exposure:
-        candidates = population.candidates(requests, population.habits, pool, familiar)
-        shown = population.store_of(first_ranker(requests, candidates))
-        return expose(
-            population.tastes, population.habits, requests.user, requests.time_ms, shown, population.slot_effect
-        )
-
     asked = population.config.marginals
     delay = solve_delay(asked.delay)
-    intercepts, familiar, obtained = solve(pilot, asked)
+
+    def world(intercepts: Intercepts, familiar: float, marginals: list[Marginal]) -> World:
+        return World(
+            population=population, intercepts=intercepts, familiar=familiar, delay=delay, marginals=marginals
+        )
+
+    def exposure(intercepts: Intercepts, familiar: float) -> Exposure:
+        requests, shown = pilot(world(intercepts, familiar, []))
+        return expose(
+            population.tastes, population.habits, requests.user, requests.time_ms, population.store_of(shown),
+            population.slot_effect,
+        )  # fmt: skip
+
+    intercepts, familiar, obtained = solve(exposure, asked)
     obtained += [Marginal(f"ordered_within_{p.hours:g}h", p.share, within(delay, p.hours)) for p in asked.delay]
-    return World(population=population, intercepts=intercepts, familiar=familiar, delay=delay, marginals=obtained)
-
-
-def _pilot_requests(population: Population) -> Requests:
-    """An even sample of the first week's requests."""
-    week = [population.requests_on(day) for day in range(7)]
-    total = sum(len(day) for day in week)
-    step = max(1, total // _PILOT_REQUESTS)
-    return Requests(
-        id=np.concatenate([day.id[::step] for day in week]),
-        user=np.concatenate([day.user[::step] for day in week]),
-        time_ms=np.concatenate([day.time_ms[::step] for day in week]),
-    )
+    return world(intercepts, familiar, obtained)
