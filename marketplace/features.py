@@ -28,6 +28,7 @@ class Features:
     user_dense: Float32Array  # (U, 3) published
     ads: AdTable  # published
     unpublished: list[Orders] = field(default_factory=list)
+    seen: list[IdArray] = field(default_factory=list)  # users served since the last publishing
 
     def copy(self) -> "Features":
         """Independent of the original from here on."""
@@ -36,11 +37,12 @@ class Features:
             user_impressions=self.user_impressions.copy(), ad_clicks=self.ad_clicks.copy(),
             ad_examined=self.ad_examined.copy(), ad_orders=self.ad_orders.copy(), store_orders=self.store_orders.copy(),
             history=self.history.copy(), user_dense=self.user_dense.copy(), ads=self.ads,
-            unpublished=list(self.unpublished),
+            unpublished=list(self.unpublished), seen=list(self.seen),
         )  # fmt: skip
 
     def count_shown(self, user: IdArray, ad: IdArray, clicked: np.ndarray, slot_effect: FloatArray) -> None:  # type: ignore[type-arg]
         """Count impressions `ad` (n, s), -1 where a slot is empty, of users (n,), and their clicks (n, s)."""
+        self.seen.append(user)
         _count(user, ad, clicked, slot_effect, self.user_clicks, self.user_impressions, self.ad_clicks, self.ad_examined)
 
     def count_orders(self, orders: Orders) -> None:
@@ -54,11 +56,11 @@ class Features:
             record_orders(
                 self.history, orders["user"].astype(np.int64), orders["store"].astype(np.int64), orders["time_ms"].copy()
             )
+        changed = np.unique(np.concatenate([*self.seen, *(orders["user"] for orders in self.unpublished)]))
         self.unpublished.clear()
-        orders_known = self.history.orders.sum(axis=1)
-        self.user_dense = np.log1p(
-            np.stack([orders_known, self.user_clicks, self.user_impressions], axis=1).astype(np.float32)
-        )
+        self.seen.clear()
+        counts = self.history.orders[changed].sum(axis=1), self.user_clicks[changed], self.user_impressions[changed]
+        self.user_dense[changed] = np.log1p(np.stack(counts, axis=1).astype(np.float32))
         self.ads = _ad_table(self)
 
     def observe(self, requests: Requests, candidates: IdArray) -> Batch:
@@ -99,7 +101,7 @@ def new_features(population: Population, smoothing: float) -> Features:
         store_orders=np.bincount(
             habits.store[placed], habits.orders[placed], minlength=len(population.stores.region)
         ).astype(np.float64),
-        history=habits.copy(), user_dense=np.empty((0, 3), np.float32),
+        history=habits.copy(), user_dense=np.empty((n_users, 3), np.float32), seen=[np.arange(n_users, dtype=np.int32)],
         ads=AdTable(categorical=np.empty((0, 3), np.int32), dense=np.empty((0, 4), np.float32)),
     )  # fmt: skip
     features.publish()

@@ -21,7 +21,7 @@ from synth.retrieval import Pool
 from synth.types import BoolArray, Float32Array, FloatArray, IdArray, IntArray, Requests
 from synth.world import World
 
-_ROWS = 512  # requests that one thread takes at a time
+_ROWS, _MOST_ROWS = 128, 512  # a thread takes a multiple of the first, up to the second, at a time
 
 Mechanism = Callable[[FloatArray, FloatArray, FloatArray], Allocation]  # bid, quality, reserve, each (n, k)
 
@@ -91,6 +91,7 @@ def score(
     features: Features,
     terms: Terms,
     threads: Executor,
+    n_threads: int,
     seconds: Counter[str],
 ) -> Scored:
     """Retrieve, observe and predict; rows go to the threads in blocks, and no row depends on its block."""
@@ -98,9 +99,11 @@ def score(
     pctr, pcvr = np.empty((n, k), np.float32), np.empty((n, k), np.float32)
     ad = np.empty((n, k), np.int32)
 
+    size = min(_MOST_ROWS, _ROWS * -(-n // (_ROWS * n_threads))) or _ROWS
+
     def block(start: int) -> tuple[Batch, Counter[str]]:
         spent: Counter[str] = Counter()
-        stop = min(start + _ROWS, n)
+        stop = min(start + size, n)
         some = requests.rows(start, stop)
         clock = Stopwatch(spent)
         ad[start:stop] = world.candidates(some, habits, pool)
@@ -117,7 +120,7 @@ def score(
             clock.lap(f"predict {arm.name}")
         return batch, spent
 
-    done = list(threads.map(block, range(0, max(n, 1), _ROWS)))
+    done = list(threads.map(block, range(0, max(n, 1), size)))
     for _, spent in done:
         seconds.update(spent)
     return Scored(
@@ -148,15 +151,12 @@ def offers_of(scored: Scored, terms: Terms, multiplier: FloatArray, active: Bool
     return Offers(bid, quality, terms.reserve_usd[scored.campaign])
 
 
-def auction_off(scored: Scored, offers: Offers, start: int, arms: tuple[Arm, ...]) -> Allocation:
-    """Hold the auctions of the requests from `start` on, each by its arm's mechanism."""
-    bid, quality, reserve = (offer[start:] for offer in offers)
-    if len(arms) == 1:
-        return arms[0].mechanism(bid, quality, reserve)
-    shape = len(bid), scored.n_slots
+def auction_off(scored: Scored, offers: Offers, rows: IntArray, arms: tuple[Arm, ...]) -> Allocation:
+    """Hold the auctions of the requests at `rows`, each by its arm's mechanism."""
+    shape = len(rows), scored.n_slots
     winner, price = np.empty(shape, np.int64), np.empty(shape, np.int64)
     for position, arm in enumerate(arms):
-        rows = np.flatnonzero(scored.arm[start:] == position)
-        sold = arm.mechanism(bid[rows], quality[rows], reserve[rows])
-        winner[rows], price[rows] = sold.winner, sold.price_micros
+        own = np.flatnonzero(scored.arm[rows] == position)
+        sold = arm.mechanism(*(offer[rows[own]] for offer in offers))
+        winner[own], price[own] = sold.winner, sold.price_micros
     return Allocation(winner=winner, price_micros=price)

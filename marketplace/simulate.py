@@ -122,7 +122,7 @@ def simulate(
     with ThreadPoolExecutor(threads) as pool:
         market = _Market(
             scenario=scenario, world=world, arms=arms, assignment=assignment, state=state, recorder=recorder, threads=pool,
-            first_day=first_day, days=days, tick_requests=tick_requests, users=users, progress=progress,
+            n_threads=threads, first_day=first_day, days=days, tick_requests=tick_requests, users=users, progress=progress,
         )  # fmt: skip
         env = simpy.Environment(initial_time=first_day * DAY_MS)
         # at one moment they act in this order, which SimPy keeps: the longer the interval, the earlier it was scheduled
@@ -142,12 +142,12 @@ class _Market:
 
     def __init__(
         self, *, scenario: Scenario, world: World, arms: tuple[Arm, ...], assignment: Assignment, state: State,
-        recorder: Recorder, threads: Executor, first_day: int, days: int, tick_requests: int, users: int | None,
+        recorder: Recorder, threads: Executor, n_threads: int, first_day: int, days: int, tick_requests: int, users: int | None,
         progress: Callable[[float], None],
     ) -> None:  # fmt: skip
         population = world.population
         self.scenario, self.world, self.arms, self.assignment, self.state = scenario, world, arms, assignment, state
-        self.recorder, self.threads, self.tick_requests = recorder, threads, tick_requests
+        self.recorder, self.threads, self.n_threads, self.tick_requests = recorder, threads, n_threads, tick_requests
         self.first_day, self.days, self.users, self.progress = first_day, days, users, progress
         self.interval_ms = scenario.pacing.interval_minutes * _MINUTE_MS
         self.attribution_ms = int(scenario.auction.attribution_days * DAY_MS)
@@ -220,8 +220,9 @@ class _Market:
         state, multiplier = self.state, self.pacer.multiplier(self.state.pacing)
         arm_of = self.assignment.of_request(requests)
         scored = score(
-            requests, arm_of, self.arms, self.world, state.habits, pool, state.features, self.terms, self.threads, self.cpu
-        )
+            requests, arm_of, self.arms, self.world, state.habits, pool, state.features, self.terms, self.threads,
+            self.n_threads, self.cpu,
+        )  # fmt: skip
         offers, shown, placed, state.orders = run_tick(
             scored, until_ms, self.arms, self.world, state.habits, state.ledger, state.orders, self.terms, multiplier,
             self.attribution_ms, self.cpu,

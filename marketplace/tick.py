@@ -1,7 +1,7 @@
 """A tick: auctions, answers and charges of some requests, exact to the budget that runs out in their midst."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from marketplace.orders import ORDER, Orders, in_time
 from marketplace.serve import Arm, Offers, Scored, Terms, auction_off, offers_of
 from marketplace.stopwatch import Stopwatch
 from synth.habits import Habits
-from synth.types import Columns, FloatArray, IdArray, IntArray, Outcomes, Truth
+from synth.types import BoolArray, Columns, FloatArray, IdArray, IntArray, Outcomes, Truth
 from synth.world import World
 
 
@@ -53,37 +53,43 @@ def run_tick(
     attribution_ms: int,
     cpu: Counter[str],
 ) -> tuple[Offers, Shown, Placed, Orders]:
-    """Clear all requests as if no budget ran out; where one does, keep what came before and clear the rest again.
+    """Clear all requests as if no budget ran out; where one does, keep what came before and clear again what comes after
+    and had a bid of that campaign.
 
     So budgets are as exact as if requests were auctioned one by one, whatever the mechanism and however users answer.
 
     Args:
-        waiting: Orders on their way, by time.
+        waiting: Orders on their way, in any order.
         until_ms: When the next tick begins; orders placed before are charged in this one.
 
     Returns:
         The bids (of a campaign that ran out, 0 from then on), what was shown, the orders placed, and those on their way now.
     """
     watch = Stopwatch(cpu)
-    split = int(np.searchsorted(waiting["time_ms"], until_ms))
-    soon, later = waiting[:split], [waiting[split:]]
+    now = waiting["time_ms"] < until_ms
+    soon, later = in_time([waiting[now]]), [waiting[~now]]
     active = ledger.active
     offers = offers_of(scored, terms, multiplier, active)
-    parts: list[Shown] = []
+    n = len(scored.requests)
+    start, shown, rows = 0, None, np.arange(n)
     placed: list[Placed] = []
-    start, n = 0, len(scored.requests)
     while True:
-        sold = auction_off(scored, offers, start, arms)
+        sold = auction_off(scored, offers, rows, arms)
         watch.lap("auction")
-        shown = _answer(scored, start, sold, world, habits)
+        answered = _answer(scored, rows, sold, world, habits)
+        if shown is None:
+            shown = answered
+        else:
+            shown.put(rows, answered)
         watch.lap("respond")
-        fresh, row = _new_orders(scored, start, shown, world, terms, attribution_ms)
+        rest = shown.rows(start, n)
+        fresh, row = _new_orders(scored, start, rest, world, terms, attribution_ms)
         queue = in_time([soon, fresh[fresh["time_ms"] < until_ms]])
         settled = ledger.settle(
-            scored.requests.time_ms[start:], shown.campaign, _due_at_once(shown, terms), queue, until_ms
+            scored.requests.time_ms[start:], rest.campaign, _due_at_once(rest, terms), queue, until_ms
         )
-        charged = replace(shown, billed_micros=settled.billed, unbilled_micros=settled.unbilled)
-        parts.append(charged.rows(0, settled.stop))
+        rest.billed_micros[: settled.stop] = settled.billed[: settled.stop]
+        rest.unbilled_micros[: settled.stop] = settled.unbilled[: settled.stop]
         charges = Placed(orders=queue, billed_micros=settled.order_billed, unbilled_micros=settled.order_unbilled)
         placed.append(charges.rows(0, settled.n_orders))
         # an order comes after its click, so none of those settled belongs to a request that is cleared again
@@ -93,20 +99,27 @@ def run_tick(
         start += settled.stop
         watch.lap("settle")
         if start == n and len(soon) == 0:
-            return offers, Shown.stack(parts), Placed.stack(placed), in_time(later)
-        offers.bid[start:][np.isin(scored.campaign[start:], np.flatnonzero(active & ~ledger.active))] = 0.0
+            return offers, shown, Placed.stack(placed), np.concatenate(later)
+        rows = start + _withdraw(offers, scored, start, active & ~ledger.active)
         active = ledger.active
 
 
-def _answer(scored: Scored, start: int, sold: Allocation, world: World, habits: Habits) -> Shown:
-    """Show the winners to the users of the requests from `start` on; nothing is charged yet."""
+def _withdraw(offers: Offers, scored: Scored, start: int, out: BoolArray) -> IntArray:
+    """Take the campaigns `out` (c,) from the auctions of the requests from `start` on; gives those that lose a bid."""
+    gone = out[scored.campaign[start:]] & (offers.bid[start:] > 0)
+    offers.bid[start:][gone] = 0.0
+    return np.flatnonzero(gone.any(axis=1))
+
+
+def _answer(scored: Scored, rows: IntArray, sold: Allocation, world: World, habits: Habits) -> Shown:
+    """Show the winners to the users of the requests at `rows`; nothing is charged yet."""
     filled, column = sold.winner >= 0, np.maximum(sold.winner, 0)
-    ad = np.where(filled, np.take_along_axis(scored.ad[start:], column, axis=1), np.int32(-1))
-    outcomes, truth = world.respond(scored.requests.rows(start, len(scored.requests)), ad, habits)
-    free = np.zeros_like(sold.price_micros)
+    ad = np.where(filled, np.take_along_axis(scored.ad[rows], column, axis=1), np.int32(-1))
+    outcomes, truth = world.respond(scored.requests.take(rows), ad, habits)
     return Shown(
         column=sold.winner, ad=ad, campaign=np.where(filled, world.population.ads.campaign[ad], np.int32(-1)),
-        price_micros=sold.price_micros, billed_micros=free, unbilled_micros=free, outcomes=outcomes, truth=truth,
+        price_micros=sold.price_micros, billed_micros=np.zeros_like(sold.price_micros),
+        unbilled_micros=np.zeros_like(sold.price_micros), outcomes=outcomes, truth=truth,
     )  # fmt: skip
 
 

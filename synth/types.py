@@ -33,6 +33,20 @@ class Columns:
             **{name: v.rows(start, stop) if isinstance(v, Columns) else v[start:stop] for name, v in parts.items()}
         )
 
+    def take(self, rows: IntArray) -> Self:
+        """The rows at `rows`, as copies."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return type(self)(**{name: v.take(rows) if isinstance(v, Columns) else v[rows] for name, v in parts.items()})
+
+    def put(self, rows: IntArray, other: Self) -> None:
+        """Write `other` over the rows at `rows`."""
+        for f in fields(self):  # type: ignore[arg-type]
+            mine, new = getattr(self, f.name), getattr(other, f.name)
+            if isinstance(mine, Columns):
+                mine.put(rows, new)
+            else:
+                mine[rows] = new
+
     @classmethod
     def stack(cls, parts: Sequence[Self]) -> Self:
         """One after the other; `parts` holds at least one."""
