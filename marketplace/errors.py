@@ -9,11 +9,9 @@ class Refused(Exception):
 
 
 @contextmanager
-def refusing(what: str) -> Iterator[None]:
-    """Turn a room's ValueError about user input, or the system's refusal of a file, into `Refused`."""
+def refusing(what: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn a room's refusal of user input into `Refused`; other errors are ours and pass."""
     try:
         yield
-    except ValueError as error:
+    except kinds as error:
         raise Refused(f"{what}: {error}") from error
-    except OSError as error:
-        raise Refused(f"{what}: {error.filename or ''}: {error.strerror or error}") from error

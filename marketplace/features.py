@@ -56,7 +56,8 @@ class Features:
             record_orders(
                 self.history, orders["user"].astype(np.int64), orders["store"].astype(np.int64), orders["time_ms"].copy()
             )
-        changed = np.unique(np.concatenate([*self.seen, *(orders["user"] for orders in self.unpublished)]))
+        nobody = np.empty(0, np.int32)
+        changed = np.unique(np.concatenate([nobody, *self.seen, *(orders["user"] for orders in self.unpublished)]))
         self.unpublished.clear()
         self.seen.clear()
         counts = self.history.orders[changed].sum(axis=1), self.user_clicks[changed], self.user_impressions[changed]

@@ -97,6 +97,9 @@ class LogConfig(Strict):
     candidate_share: float = Field(0.01, ge=0, le=1, description="share of requests whose whole auction is logged")
 
 
+_LATER = {"log": {"models", "experiment", "cost"}, "models": {"experiment", "cost"}, "simulations": {"cost"}}
+
+
 class Scenario(Strict):
     """A market and an experiment on it."""
 
@@ -113,6 +116,13 @@ class Scenario(Strict):
     models: ModelsConfig
     experiment: ExperimentConfig = ExperimentConfig()
     cost: CostConfig = CostConfig()
+
+    def settings_of(self, stage: str) -> dict[str, Any]:
+        """What the result of a stage ("log", "models" or "simulations") depends on."""
+        settings = self.model_dump(mode="json", exclude={"name", "description", *_LATER[stage]})
+        if stage != "simulations":
+            del settings["calendar"]["test_days"]
+        return settings
 
     @model_validator(mode="after")
     def _publishes_between_intervals(self) -> Self:

@@ -32,6 +32,7 @@ class Arm(NamedTuple):
     name: str
     predict: Callable[[Batch], Predictions]
     mechanism: Mechanism
+    device: str = "cpu"  # that it predicts on
 
 
 class Terms(NamedTuple):

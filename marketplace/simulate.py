@@ -9,20 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import simpy
 
-from auction import to_micros
-from auction.pacing import Pacer, dual_descent, unpaced
 from auction.types import MICROS
 from marketplace.assignment import Assignment
 from marketplace.counters import Counters, new_counters
-from marketplace.features import Features, new_features
-from marketplace.ledger import Ledger, open_ledger
-from marketplace.orders import Orders, no_orders
+from marketplace.orders import Orders
 from marketplace.record import Recorder, Tick
-from marketplace.scenario import PacingConfig, Scenario
+from marketplace.scenario import Scenario
 from marketplace.serve import Arm, campaign_terms, score
+from marketplace.state import State, pacer_of
 from marketplace.stopwatch import Stopwatch
 from marketplace.tick import run_tick, spending_of
-from synth.habits import Habits, record_orders
+from synth.habits import record_orders
 from synth.retrieval import Pool
 from synth.traffic import expected_share
 from synth.types import DAY_MS, FloatArray, IntArray, Requests
@@ -30,24 +27,6 @@ from synth.world import World
 
 _Process = Generator[simpy.Event]
 _MINUTE_MS = 60_000
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class State:
-    """All that a simulation carries from one moment to the next."""
-
-    habits: Habits
-    features: Features
-    ledger: Ledger
-    pacing: FloatArray  # (c,) state of the pacer
-    orders: Orders  # placed later than now
-
-    def copy(self) -> "State":
-        """Independent of the original from here on."""
-        return State(
-            habits=self.habits.copy(), features=self.features.copy(), ledger=self.ledger.copy(),
-            pacing=self.pacing.copy(), orders=self.orders.copy(),
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,23 +51,6 @@ class Result:
     wall_s: float
     cpu_s: dict[str, float]  # by stage
     requests_by_arm: dict[str, int]
-
-
-def new_state(scenario: Scenario, world: World, budget_share: float = 1.0) -> State:
-    """The market on its first morning, with `budget_share` of every budget."""
-    population = world.population
-    return State(
-        habits=population.habits.copy(),
-        features=new_features(population, scenario.features.smoothing),
-        ledger=open_ledger(to_micros(budget_share * population.campaigns.daily_budget_usd)),
-        pacing=pacer_of(scenario.pacing).init(len(population.campaigns.bid_usd)),
-        orders=no_orders(),
-    )
-
-
-def pacer_of(config: PacingConfig) -> Pacer:
-    """The scenario's pacer, ready to run."""
-    return {"dual": lambda: dual_descent(step=config.step), "none": unpaced}[config.pacer]()
 
 
 def simulate(
@@ -176,8 +138,8 @@ class _Market:
     def publish(self, env: simpy.Environment) -> _Process:
         """Let models see what has been counted, once per publishing interval."""
         while True:
-            yield env.timeout(self.scenario.features.publish_minutes * _MINUTE_MS)
             self.state.features.publish()
+            yield env.timeout(self.scenario.features.publish_minutes * _MINUTE_MS)
 
     def pace(self, env: simpy.Environment) -> _Process:
         """Move every campaign's multiplier once per pacing interval."""

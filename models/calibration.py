@@ -7,6 +7,8 @@ from numba import njit
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from models.errors import Unusable
+
 Float32Array = NDArray[np.float32]
 
 
@@ -27,14 +29,14 @@ def fit_platt(logit: Float32Array, label: NDArray[np.bool_]) -> Platt:
     """Fit slope and intercept by maximum likelihood.
 
     Raises:
-        ValueError: If the labels are all of one class, or the model ranks backwards (slope <= 0).
+        Unusable: If the labels are all of one class, or the model ranks backwards (slope <= 0).
     """
     if label.all() or not label.any():
-        raise ValueError(f"cannot calibrate: {int(label.sum())} of {label.size} labels are positive")
+        raise Unusable(f"cannot calibrate: {int(label.sum())} of {label.size} labels are positive")
     fitted = LogisticRegression(C=np.inf).fit(logit.reshape(-1, 1).astype(np.float64), label.ravel())
     slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
     if slope <= 0:
-        raise ValueError(f"cannot calibrate: the slope is {slope:.3g}, the model ranks backwards on the calibration days")
+        raise Unusable(f"cannot calibrate: the slope is {slope:.3g}, the model ranks backwards on the calibration days")
     return Platt(slope, intercept)
 
 

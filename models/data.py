@@ -8,6 +8,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import Unusable
 from models.schema import Kind, Schema, Side, load_schema
 
 Float32Array = NDArray[np.float32]
@@ -110,7 +111,7 @@ def read_log(folder: Path, snapshot_ms: int) -> Dataset:
     """Read a log as it stood at `snapshot_ms`: requests before it, and of their conversions those attributed before it.
 
     Raises:
-        ValueError: If the folder holds no readable log, or nothing was logged by then.
+        Unusable: If the folder holds no readable log, or nothing was logged by then.
     """
     schema = load_schema(folder)
     request_cat = [c.name for c in schema.columns(Kind.CATEGORICAL, Side.REQUEST)]
@@ -121,27 +122,27 @@ def read_log(folder: Path, snapshot_ms: int) -> Dataset:
     (history,) = (c.name for c in schema.columns(Kind.LIST, Side.REQUEST))
     with duckdb.connect() as db:
         try:
-            requests = db.execute(
+            requests = db.sql(
                 f"""SELECT request, time_ms, {_names(request_cat + request_dense)}, {history}
                 FROM read_parquet(?) WHERE time_ms < ? ORDER BY time_ms, request""",
-                [str(folder / "requests" / "*.parquet"), snapshot_ms],
+                params=[str(folder / "requests" / "*.parquet"), snapshot_ms],
             ).to_arrow_table()
-            impressions = db.execute(
+            impressions = db.sql(
                 f"""SELECT i.request, i.slot, i.clicked, c.request IS NOT NULL AS converted,
                 {_names(ad_cat + ad_dense + cross, "i")}
                 FROM read_parquet(?) i LEFT JOIN (
                     SELECT request, ad FROM read_parquet(?) WHERE attributed AND time_ms < ?
                 ) c ON c.request = i.request AND c.ad = i.ad
                 WHERE i.time_ms < ? ORDER BY i.time_ms, i.request, i.slot""",
-                [
+                params=[
                     str(folder / "impressions" / "*.parquet"), str(folder / "conversions" / "*.parquet"), snapshot_ms,
                     snapshot_ms,
                 ],
             ).to_arrow_table()  # fmt: skip
         except (duckdb.IOException, duckdb.InvalidInputException, duckdb.BinderException) as error:
-            raise ValueError(f"the log in {folder} is damaged: {str(error).splitlines()[0]}") from None
+            raise Unusable(f"the log in {folder} is damaged: {str(error).splitlines()[0]}") from None
     if not impressions.num_rows:
-        raise ValueError(f"the log in {folder} holds no impression before {snapshot_ms} ms")
+        raise Unusable(f"the log in {folder} holds no impression before {snapshot_ms} ms")
 
     def block(table, names: list[str], dtype: type) -> np.ndarray:  # type: ignore[no-untyped-def,type-arg]
         return np.stack([table[name].to_numpy().astype(dtype) for name in names], axis=1)

@@ -10,6 +10,7 @@ from numba import njit
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.data import Batch, Dataset, Float32Array, IdArray
+from models.errors import Unusable
 from models.schema import Kind, Schema, Side
 
 _MANY = 64  # a category with more values than this is left to its aggregates
@@ -35,6 +36,11 @@ class Gbdt:
     conversion: lightgbm.Booster
     ad_categories: IdArray  # columns of the ad's categories with few enough values
 
+    @property
+    def device(self) -> str:
+        """It runs on the processor."""
+        return "cpu"
+
     def logits(self, batch: Batch) -> tuple[Float32Array, Float32Array]:
         """(n, k) logits of click and of conversion given click."""
         x = matrix(batch, self.ad_categories)
@@ -54,7 +60,7 @@ def fit_gbdt(data: Dataset, config: GbdtConfig, *, seed: int, threads: int) -> G
     """Train on the shown ads for clicks, on the clicked ones for conversions.
 
     Raises:
-        ValueError: If there is no click, or no conversion, to learn from.
+        Unusable: If there is no click, or no conversion, to learn from.
     """
     few = _few(data.schema)
     shown, clicked = data.shown.ravel(), (data.shown & data.click).ravel()
@@ -68,7 +74,7 @@ def fit_gbdt(data: Dataset, config: GbdtConfig, *, seed: int, threads: int) -> G
     def booster(task: str, rows: np.ndarray, label: np.ndarray) -> lightgbm.Booster:  # type: ignore[type-arg]
         y = label.ravel()[rows]
         if y.all() or not y.any():
-            raise ValueError(f"cannot learn {task}: {int(y.sum())} of {len(y)} rows are positive")
+            raise Unusable(f"cannot learn {task}: {int(y.sum())} of {len(y)} rows are positive")
         return lightgbm.train(settings, lightgbm.Dataset(x[rows], y.astype(np.float32)), config.trees)
 
     return Gbdt(

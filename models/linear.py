@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 
 from models.data import Batch, Float32Array, IdArray
+from models.errors import Unusable
 from models.schema import Kind, Schema, Side
 
 
@@ -26,6 +27,11 @@ class Linear:
     click: Weights
     conversion: Weights
 
+    @property
+    def device(self) -> str:
+        """It runs on the processor."""
+        return "cpu"
+
     def logits(self, batch: Batch) -> tuple[Float32Array, Float32Array]:
         """(n, k) logits of click and of conversion given click; no slot enters."""
         return _combine(batch, self.click), _combine(batch, self.conversion)
@@ -35,13 +41,13 @@ def weights(schema: Schema, intercept: float, by_name: dict[str, float]) -> Weig
     """Sort weights given by column name into the three sides.
 
     Raises:
-        ValueError: If a name is not a dense feature of the schema.
+        Unusable: If a name is not a dense feature of the schema.
     """
     sides = {side: [c.name for c in schema.columns(Kind.DENSE, side)] for side in (Side.REQUEST, Side.AD, Side.CROSS)}
     known = [name for names in sides.values() for name in names]
     for name in by_name:
         if name not in known:
-            raise ValueError(f"weight {name} names no dense feature; there are {', '.join(known)}")
+            raise Unusable(f"weight {name} names no dense feature; there are {', '.join(known)}")
     vector = {side: np.array([by_name.get(name, 0.0) for name in names], np.float32) for side, names in sides.items()}
     return Weights(intercept, vector[Side.REQUEST], vector[Side.AD], vector[Side.CROSS])
 

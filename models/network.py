@@ -98,9 +98,14 @@ class Network:
 
     def __init__(self, net: Net, config: NetworkConfig, n_slots: int) -> None:
         self.net, self.config, self.n_slots = net, config, n_slots
-        self.device = best_device()
-        self._scoring = _for_scoring(net, self.device)
+        self._device = best_device()
+        self._scoring = _for_scoring(net, self._device)
         self._ads: tuple[AdTable, tuple[Tensor, Tensor]] | None = None
+
+    @property
+    def device(self) -> str:
+        """What it runs on, "cpu" or "cuda"."""
+        return self._device.type
 
     @torch.inference_mode()
     def logits(self, batch: Batch) -> tuple[Float32Array, Float32Array]:
@@ -131,7 +136,7 @@ class Network:
         """The array on the device, filled up with zeros to `rows`."""
         if len(array) < rows:
             array = np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
     def _ad_parts(self, ads: AdTable) -> tuple[Tensor, Tensor]:
         cached = self._ads

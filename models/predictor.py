@@ -10,6 +10,7 @@ from pydantic import Field
 
 from models.calibration import Platt, fit_platt
 from models.data import Batch, Dataset, Float32Array, Predictions
+from models.errors import Unusable
 from models.gbdt import GbdtConfig, fit_gbdt, load_gbdt
 from models.network import NetworkConfig, load_network
 from models.schema import Schema, load_schema
@@ -21,6 +22,11 @@ _CARD = "model.json"
 
 class Predictor(Protocol):
     """Anything that scores batches."""
+
+    @property
+    def device(self) -> str:
+        """What it runs on, "cpu" or "cuda"."""
+        ...
 
     def logits(self, batch: Batch) -> tuple[Float32Array, Float32Array]:
         """(n, k) logits of click given examination and of conversion given click."""
@@ -81,7 +87,7 @@ def load_model(folder: Path) -> Model:
     """Read a model that `Model.save` wrote.
 
     Raises:
-        ValueError: If the folder holds no readable model.
+        Unusable: If the folder holds no readable model.
     """
     try:
         card = json.loads((folder / _CARD).read_text())
@@ -90,6 +96,6 @@ def load_model(folder: Path) -> Model:
             predictor=predictor, kind=card["kind"], click=Platt(**card["click"]), conversion=Platt(**card["conversion"])
         )
     except FileNotFoundError as error:
-        raise ValueError(f"{folder} holds no whole model: {Path(error.filename).name} is missing") from None
+        raise Unusable(f"{folder} holds no whole model: {Path(error.filename).name} is missing") from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / _CARD} is damaged: {error}") from None
+        raise Unusable(f"{folder / _CARD} is damaged: {error}") from None

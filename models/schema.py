@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from models.errors import Unusable
+
 SCHEMA_FILE = "schema.json"
 
 
@@ -63,16 +65,16 @@ def load_schema(folder: Path) -> Schema:
     """Read the schema of a log folder.
 
     Raises:
-        ValueError: If there is none or it cannot be read.
+        Unusable: If there is none or it cannot be read.
     """
     path = folder / SCHEMA_FILE
     try:
         tables = json.loads(path.read_text())["tables"]
         return Schema(tables={name: tuple(_columns(rows)) for name, rows in tables.items()})
     except FileNotFoundError:
-        raise ValueError(f"{path} is missing: {folder} is not a log folder") from None
+        raise Unusable(f"{path} is missing: {folder} is not a log folder") from None
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+        raise Unusable(f"{path} is damaged: {error}") from None
 
 
 def _columns(rows: Iterable[dict[str, str]]) -> Iterable[Column]:

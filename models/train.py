@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.data import Dataset
+from models.errors import Unusable
 from models.network import Net, Network, NetworkConfig, best_device, has_fast_bf16
 from models.schema import Side
 
@@ -30,12 +31,12 @@ def fit_network(
         progress: Called with the share of the work done.
 
     Raises:
-        ValueError: If there is no click, or no conversion, to learn from.
+        Unusable: If there is no click, or no conversion, to learn from.
     """
     for task, label, rows in (("clicks", data.click, data.shown), ("conversions", data.conversion, data.click)):
         y = label[rows]
         if y.all() or not y.any():
-            raise ValueError(f"cannot learn {task}: {int(y.sum())} of {len(y)} rows are positive")
+            raise Unusable(f"cannot learn {task}: {int(y.sum())} of {len(y)} rows are positive")
     device = best_device()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -20,6 +20,10 @@ _CLOSE = 0.01  # relative error at which a marginal counts as obtained
 _ROUNDS = 8
 
 
+class Impossible(ValueError):
+    """No world has the marginals asked for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Exposure:
     """Ad impressions of a pilot: enough to know what any intercepts would give."""
@@ -80,7 +84,7 @@ def solve(
         The intercepts, the share, and asked against obtained in a pilot that was run with them.
 
     Raises:
-        ValueError: If no intercepts give the marginals asked for.
+        Impossible: If no intercepts give the marginals asked for.
     """
     orders = asked.ctr * asked.cvr
     wanted = orders * asked.repurchase_positives + (1 - orders) * asked.repurchase_negatives
@@ -92,7 +96,7 @@ def solve(
         if error < _CLOSE or not left:
             break
         if familiar == 1.0 and known < wanted * (1 - 2 * _CLOSE):
-            raise ValueError(
+            raise Impossible(
                 f"repurchase_negatives is {asked.repurchase_negatives:g}, but users know only {known:.3g} of the stores "
                 "shown: raise population.history_stores or campaigns.count"
             )
@@ -128,7 +132,7 @@ def _obtained(exposure: Exposure, intercepts: Intercepts) -> _Figures:
 
 def _solve_intercepts(exposure: Exposure, asked: MarginalsConfig) -> Intercepts:
     if asked.ctr >= exposure.examination.mean():
-        raise ValueError(
+        raise Impossible(
             f"ctr is {asked.ctr:g}, but only {exposure.examination.mean():.3g} of the impressions are looked at: "
             "lower ctr or raise feed.slot_effect"
         )
@@ -141,7 +145,7 @@ def _solve_intercepts(exposure: Exposure, asked: MarginalsConfig) -> Intercepts:
     start = np.array([_logit(asked.ctr), _logit(asked.cvr), 0.0])
     found = root(gap, start, tol=1e-10)
     if not found.success or np.abs(found.x).max() > _LOGIT_LIMIT:
-        raise ValueError(
+        raise Impossible(
             f"ctr {asked.ctr:g}, cvr {asked.cvr:g} and repurchase_positives {asked.repurchase_positives:g} "
             "cannot be had together in this world"
         )
@@ -157,7 +161,7 @@ def _solve_intercepts(exposure: Exposure, asked: MarginalsConfig) -> Intercepts:
     long_click = brentq(lambda x: _obtained(exposure, with_long(x)).long_click_share - asked.long_click_share, *limits)
     unseen = _obtained(exposure, with_hide(_LOGIT_LIMIT)).hide_rate
     if unseen <= asked.hide_rate:
-        raise ValueError(f"hide_rate is {asked.hide_rate:g}, but only {unseen:.3g} of impressions are seen and not clicked")
+        raise Impossible(f"hide_rate is {asked.hide_rate:g}, but only {unseen:.3g} of impressions are seen and not clicked")
     hide = brentq(lambda x: _obtained(exposure, with_hide(x)).hide_rate - asked.hide_rate, *limits)
     return solved._replace(long_click=long_click, hide=hide)
 
@@ -173,11 +177,11 @@ def solve_delay(points: tuple[DelayPoint, ...]) -> DelayLaw:
     delays of Criteo's logs.
 
     Raises:
-        ValueError: If the points do not rise, or no such mixture goes through them.
+        Impossible: If the points do not rise, or no such mixture goes through them.
     """
     hours, share = np.array([p.hours for p in points]), np.array([p.share for p in points])
     if (np.diff(hours) <= 0).any() or (np.diff(share) <= 0).any():
-        raise ValueError(f"delay points must rise in hours and in share, got {list(zip(hours, share, strict=True))}")
+        raise Impossible(f"delay points must rise in hours and in share, got {list(zip(hours, share, strict=True))}")
 
     def gap(x: FloatArray) -> FloatArray:
         weight, fast, slow = expit(x[0]), np.exp(x[1]), np.exp(x[2])
@@ -190,7 +194,7 @@ def solve_delay(points: tuple[DelayPoint, ...]) -> DelayLaw:
         found = root(gap, start, tol=1e-12)
         if found.success and found.x[1] < found.x[2] and np.abs(gap(found.x)).max() < 1e-9:
             return DelayLaw(float(expit(found.x[0])), float(np.exp(found.x[1])), float(np.exp(found.x[2])))
-    raise ValueError(f"no mixture of two exponentials goes through the delay points {list(zip(hours, share, strict=True))}")
+    raise Impossible(f"no mixture of two exponentials goes through the delay points {list(zip(hours, share, strict=True))}")
 
 
 def within(law: DelayLaw, hours: float) -> float:

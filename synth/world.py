@@ -113,23 +113,28 @@ def build(population: Population, pilot: Callable[[World], tuple[Requests, IdArr
             marginals are those of the market that it runs, as an analyst would have measured them.
 
     Raises:
-        ValueError: If no world has these marginals.
+        Impossible: If no world has these marginals.
     """
     asked = population.config.marginals
-    delay = solve_delay(asked.delay)
-
-    def world(intercepts: Intercepts, familiar: float, marginals: list[Marginal]) -> World:
-        return World(
-            population=population, intercepts=intercepts, familiar=familiar, delay=delay, marginals=marginals
-        )
 
     def exposure(intercepts: Intercepts, familiar: float) -> Exposure:
-        requests, shown = pilot(world(intercepts, familiar, []))
+        requests, shown = pilot(rebuild(population, intercepts, familiar, []))
         return expose(
             population.tastes, population.habits, requests.user, requests.time_ms, population.store_of(shown),
             population.slot_effect,
         )  # fmt: skip
 
     intercepts, familiar, obtained = solve(exposure, asked)
+    delay = solve_delay(asked.delay)
     obtained += [Marginal(f"ordered_within_{p.hours:g}h", p.share, within(delay, p.hours)) for p in asked.delay]
-    return world(intercepts, familiar, obtained)
+    return rebuild(population, intercepts, familiar, obtained)
+
+
+def rebuild(population: Population, intercepts: Intercepts, familiar: float, marginals: list[Marginal]) -> World:
+    """A world whose intercepts are known.
+
+    Raises:
+        Impossible: If no delays go through the scenario's points.
+    """
+    delay = solve_delay(population.config.marginals.delay)
+    return World(population=population, intercepts=intercepts, familiar=familiar, delay=delay, marginals=marginals)

@@ -1,0 +1,78 @@
+"""Charts of a report's content, as Plotly figures; colours that colour-blind readers can tell apart (Okabe & Ito)."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+CONTROL, TREATMENT, TRUTH, QUIET = "#0072B2", "#D55E00", "#009E73", "#888888"
+_DASH = {"spent_usd": "solid", "planned_usd": "dot"}
+
+
+def lift_chart(readout: list[dict[str, Any]]) -> go.Figure:
+    """Each metric's reading with its 95% interval, and the true lift beside it."""
+    rows = [row for row in readout if row["lift"] is not None and row["metric"] != "infra_cost"][::-1]
+    names = [row["metric"] for row in rows]
+    read = [row for row in rows if row["low"] is not None]
+    figure = go.Figure()
+    figure.add_vline(x=0, line_color=QUIET, line_width=1)
+    figure.add_scatter(
+        x=[row["lift"] for row in read],
+        y=[row["metric"] for row in read],
+        error_x={
+            "type": "data", "symmetric": False, "array": [row["high"] - row["lift"] for row in read],
+            "arrayminus": [row["lift"] - row["low"] for row in read],
+        },
+        mode="markers", name="A/B reading, 95% interval", marker={"color": CONTROL, "size": 8},
+        hovertemplate="%{y}: %{x:.2%}<extra>read</extra>",
+    )  # fmt: skip
+    known = [row for row in rows if row["true_lift"] is not None]
+    figure.add_scatter(
+        x=[row["true_lift"] for row in known], y=[row["metric"] for row in known], mode="markers", name="true lift",
+        marker={"color": TREATMENT, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
+        hovertemplate="%{y}: %{x:.2%}<extra>true</extra>",
+    )  # fmt: skip
+    figure.update_xaxes(title="lift of treatment over control", tickformat=".1%")
+    figure.update_yaxes(categoryorder="array", categoryarray=names)
+    return _styled(figure, height=90 + 26 * len(names))
+
+
+def calibration_chart(calibration: list[dict[str, Any]], task: str) -> go.Figure:
+    """Predicted against real probability of the impressions that each arm won; a billed event should lie on the line."""
+    rows = [row for row in calibration if row["task"] == task and row["n"] > 0]
+    top = max((max(row["predicted"], row["real"]) for row in rows), default=1.0) * 1.05
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[0, top], y=[0, top], mode="lines", name="calibrated", line={"color": QUIET, "dash": "dash"}, hoverinfo="skip"
+    )
+    for arm, colour in zip(dict.fromkeys(row["arm"] for row in rows), (CONTROL, TREATMENT), strict=False):
+        own = [row for row in rows if row["arm"] == arm]
+        error = [1.96 * (row["predicted"] * (1 - row["predicted"]) / row["n"]) ** 0.5 for row in own]
+        figure.add_scatter(
+            x=[row["predicted"] for row in own], y=[row["real"] for row in own], mode="markers+lines", name=arm,
+            error_y={"type": "data", "array": error, "thickness": 1}, marker={"color": colour, "size": 7},
+            line={"color": colour, "width": 1}, hovertemplate="predicted %{x:.4f}<br>real %{y:.4f}",
+        )  # fmt: skip
+    figure.update_xaxes(title=f"predicted probability of {task}", tickformat=".2~%")
+    figure.update_yaxes(title="share that happened", tickformat=".2~%")
+    return _styled(figure, height=420)
+
+
+def pacing_chart(pacing: dict[str, list[float]]) -> go.Figure:
+    """Spend and plan of all campaigns by hour."""
+    days = [hour / 24 for hour in pacing["hour"]]
+    figure = go.Figure()
+    for name, colour, label in (("planned_usd", QUIET, "plan"), ("spent_usd", CONTROL, "spend")):
+        figure.add_scatter(
+            x=days, y=pacing[name], mode="lines", name=label, line={"color": colour, "dash": _DASH[name]},
+            hovertemplate="day %{x:.2f}: $%{y:,.0f} an hour",
+        )  # fmt: skip
+    figure.update_xaxes(title="day since the start", dtick=1)
+    figure.update_yaxes(title="USD per hour", rangemode="tozero")
+    return _styled(figure, height=360)
+
+
+def _styled(figure: go.Figure, *, height: int) -> go.Figure:
+    return figure.update_layout(
+        height=height, margin={"l": 10, "r": 10, "t": 30, "b": 10}, template="plotly_white",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}, font={"family": "system-ui, sans-serif"},
+    )  # fmt: skip

@@ -1,0 +1,266 @@
+"""The command line. Heavy imports wait until a command needs them."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marketplace.errors import Refused
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from marketplace.experiment import Pace
+    from marketplace.runs import Draft, Run
+
+app = typer.Typer(
+    help="Offline A/B tests on a simulated ad market whose truth is known.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+
+Source = Annotated[
+    Path, typer.Argument(help="A scenario file (TOML) or a run folder, whose finished stages are taken over.")
+]
+RunFolder = Annotated[Path, typer.Argument(help="A finished run folder.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as auction.squash=0.5.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of the world and of all luck; the scenario's by default.")]
+Runs = Annotated[Path, typer.Option(help="Folder that run folders are written to.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads; changes speed only.")]
+Tick = Annotated[int, typer.Option(min=1, help="Most requests served at once; changes speed and memory only.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Design = Annotated[
+    list[str] | None,
+    typer.Option(help="ab, aa, control (everyone) or treatment (everyone); repeat for several. Default: ab."),
+]
+
+_RUNS = Path("runs")
+
+
+@app.command()
+def compare(
+    source: Source, set_: Set = None, seed: Seed = None, runs: Runs = _RUNS, threads: Threads = 2, tick: Tick = 2048,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Run the whole offline A/B test: log, models, A/B, A/A, the two worlds that give the truth, report.
+
+    Example: `marketplace compare scenarios/delivery.toml --set experiment.treatment_share=0.2`
+    """
+    from marketplace.experiment import DESIGNS  # noqa: PLC0415
+
+    _work("compare", source, set_, seed, runs, _pace(threads, tick), as_json, "report", DESIGNS)
+
+
+@app.command()
+def generate(
+    source: Source, set_: Set = None, seed: Seed = None, runs: Runs = _RUNS, threads: Threads = 2, tick: Tick = 2048,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Solve the market and collect its log under the first ranker.
+
+    Example: `marketplace generate scenarios/delivery.toml --seed 3`
+    """
+    _work("generate", source, set_, seed, runs, _pace(threads, tick), as_json, "log", ())
+
+
+@app.command()
+def train(
+    source: Source, set_: Set = None, seed: Seed = None, runs: Runs = _RUNS, threads: Threads = 2, tick: Tick = 2048,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Train and calibrate both arms' models on the log, and compare them offline.
+
+    Example: `marketplace train runs/delivery-20260101-120000 --set models.treatment.epochs=2`
+    """
+    _work("train", source, set_, seed, runs, _pace(threads, tick), as_json, "models", ())
+
+
+@app.command()
+def simulate(
+    source: Source, design: Design = None, set_: Set = None, seed: Seed = None, runs: Runs = _RUNS,
+    threads: Threads = 2, tick: Tick = 2048, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Run the test's days under one design or several, and report.
+
+    Example: `marketplace simulate runs/delivery-20260101-120000 --design ab --design control`
+    """
+    from marketplace.experiment import DESIGNS  # noqa: PLC0415
+
+    chosen = tuple(dict.fromkeys(design or ["ab"]))
+    with _refusals():
+        for name in chosen:
+            if name not in DESIGNS:
+                raise Refused(f"--design {name!r}: there are {', '.join(DESIGNS)}")
+    _work("simulate", source, set_, seed, runs, _pace(threads, tick), as_json, "report", chosen)
+
+
+@app.command()
+def report(run: RunFolder, as_json: Json = False) -> None:
+    """Print the report of a finished run.
+
+    Example: `marketplace report runs/delivery-20260101-120000 --json`
+    """
+    from marketplace.runs import open_run, read_json  # noqa: PLC0415
+
+    with _refusals():
+        found = open_run(run)
+        if not found.has("report"):
+            raise Refused(f"run folder {run}: it has no report yet, run `marketplace compare {run}`")
+        content = read_json(run / "report.json")
+        _show(content, as_json)
+
+
+@app.command("runs")
+def list_(runs: Runs = _RUNS, as_json: Json = False) -> None:
+    """List the finished runs, newest first.
+
+    Example: `marketplace runs --runs experiments`
+    """
+    from marketplace.runs import list_runs  # noqa: PLC0415
+
+    with _refusals():
+        if not runs.is_dir():
+            raise Refused(f"runs folder {runs}: there is none")
+        found = list_runs(runs)
+    if as_json:
+        print(json.dumps([{"folder": str(run.folder)} | run.manifest for run in found], indent=1))
+        return
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("run", "scenario", "seed", "command", "started", "seconds", "stages"):
+        table.add_column(name)
+    for run in found:
+        m = run.manifest
+        table.add_row(
+            str(run.folder), m["scenario"], str(m["seed"]), m["command"], m["started"], f"{m['wall_s']:.0f}", " ".join(m["stages"])
+        )
+    _console().print(table)
+
+
+@app.command()
+def dashboard(
+    runs: Annotated[Path, typer.Argument(help="Folder with run folders.")] = _RUNS,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on the loopback address.")] = 8501,
+) -> None:
+    """Open the dashboard on finished runs, on the loopback address only.
+
+    Example: `marketplace dashboard runs --port 8600`
+    """
+    import subprocess  # noqa: PLC0415
+    from importlib.util import find_spec  # noqa: PLC0415
+
+    with _refusals():
+        if not runs.is_dir():
+            raise Refused(f"runs folder {runs}: there is none")
+    spec = find_spec("dashboard")
+    assert spec is not None and spec.origin is not None
+    app_file = Path(spec.origin).with_name("app.py")
+    flags = {
+        "server.address": "127.0.0.1", "server.port": port, "server.headless": "true",
+        "server.fileWatcherType": "none", "browser.gatherUsageStats": "false",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "streamlit", "run", str(app_file)]
+    command += [f"--{key}={value}" for key, value in flags.items()] + ["--", str(runs.resolve())]
+    raise typer.Exit(subprocess.call(command))
+
+
+def _pace(threads: int, tick: int) -> "Pace":
+    from marketplace.experiment import Pace  # noqa: PLC0415
+
+    return Pace(threads=threads, tick_requests=tick)
+
+
+def _work(
+    command: str, source: Path, overrides: list[str] | None, seed: int | None, runs: Path, pace: "Pace", as_json: bool,
+    upto: str, designs: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Make a run folder with every stage up to `upto`, taking over what the source has done under the same settings."""
+    from marketplace.experiment import complete  # noqa: PLC0415
+    from marketplace.runs import new_run, read_json, scenario_of  # noqa: PLC0415
+
+    with _refusals():
+        scenario, run = scenario_of(source, overrides or [], seed)
+        with _progress(command) as progress, new_run(scenario, command, runs) as draft:
+            complete(draft, run, upto, designs, pace, progress)
+        if as_json:
+            extra = {name: read_json(draft.folder / f"{name}.json") for name in draft.stages if name in ("models", "report")}
+            print(json.dumps({"folder": str(draft.folder), "stages": draft.stages} | extra, indent=1))
+            return
+        console = _console()
+        if "report" in draft.stages:
+            _show(read_json(draft.folder / "report.json"), as_json=False)
+        elif "models" in draft.stages:
+            from marketplace.terminal import print_models  # noqa: PLC0415
+
+            print_models(console, read_json(draft.folder / "models.json"))
+    console.print(f"\nRun folder: {draft.folder}", soft_wrap=True, highlight=False)
+    if "report" in draft.stages:
+        console.print(f"Page:       {draft.folder / 'report.html'}", soft_wrap=True, highlight=False)
+        console.print(f"Dashboard:  marketplace dashboard {runs}", soft_wrap=True, highlight=False)
+
+
+def _show(content: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(content, indent=1))
+        return
+    from marketplace.terminal import print_report  # noqa: PLC0415
+
+    print_report(_console(), content)
+
+
+def _console() -> "Console":
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+@contextmanager
+def _progress(command: str) -> Iterator[Callable[[str, float], None]]:
+    """A live bar per piece of work, on standard error; silent where that is no terminal."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description:<24}"), BarColumn(), TextColumn("{task.percentage:>4.0f}%"), TimeElapsedColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def progress(what: str, share: float) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=1.0)
+            bars.update(tasks[what], completed=share)
+
+        yield progress
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """One line and exit code 2 for what is refused or interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except Refused as refused:
+        print(f"marketplace: {refused}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        print("marketplace: interrupted; nothing is kept of the run that was under way", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point."""
+    app()

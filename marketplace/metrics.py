@@ -1,0 +1,91 @@
+"""Metrics: every figure that the reports show, as a ratio of two counters; docs/metrics.md lists them."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from marketplace.counters import NAMES
+from synth.types import FloatArray, IdArray
+
+USERS, BUDGET = "users", "budget_usd"
+MOMENTS = (*NAMES, USERS, BUDGET)
+_AT = {name: i for i, name in enumerate(MOMENTS)}
+
+
+class Metric(NamedTuple):
+    """A ratio of sums over the users of an arm: scale x sum(numerator) / sum(denominator)."""
+
+    name: str
+    group: Literal["advertiser", "platform", "user"]
+    numerator: str
+    denominator: str
+    unit: str
+    good: Literal["up", "down", ""]
+    scale: float = 1.0
+
+
+METRICS = (
+    Metric("CPA", "advertiser", "spend_usd", "conversions", "USD per conversion", "down"),
+    Metric("conversions", "advertiser", "conversions", USERS, "per 1,000 active users", "up", 1e3),
+    Metric("CPC", "advertiser", "spend_usd", "clicks", "USD per click", "down"),
+    Metric("CPM", "advertiser", "spend_usd", "impressions", "USD per 1,000 impressions", "", 1e3),
+    Metric("ROAS", "advertiser", "value_usd", "spend_usd", "USD of attributed orders per USD", "up"),
+    Metric("budget_use", "advertiser", "spend_usd", BUDGET, "share of budgets", "up"),
+    Metric("revenue", "platform", "spend_usd", USERS, "USD per 1,000 active users", "up", 1e3),
+    Metric("iCVR", "platform", "conversions", "impressions", "conversions per impression", "up"),
+    Metric("CVR", "platform", "conversions", "clicks", "conversions per click", "up"),
+    Metric("CTR", "platform", "clicks", "impressions", "clicks per impression", "up"),
+    Metric("fill_rate", "platform", "impressions", "slots", "impressions per slot", "up"),
+    Metric("impressions", "platform", "impressions", USERS, "per active user", ""),
+    Metric("click_calibration", "platform", "expected_clicks", "clicks", "expected over real clicks", ""),
+    Metric("conversion_calibration", "platform", "expected_conversions", "conversions", "expected over real so far", ""),
+    Metric("scored", "platform", "scored", "requests", "candidates per request", ""),
+    Metric("ad_diversity", "user", "cuisines", USERS, "cuisines seen per active user", "up"),
+    Metric("GMV", "user", "gmv_usd", USERS, "USD of orders after ad clicks, per active user", "up"),
+    Metric("long_click_rate", "user", "long_clicks", "impressions", "long clicks per impression", "up"),
+    Metric("hide_rate", "user", "hides", "impressions", "hides per impression", "down"),
+)
+
+
+class Moments(NamedTuple):
+    """Count, means and covariances of the counters over the active users of an arm."""
+
+    count: int
+    mean: FloatArray  # (len(MOMENTS),)
+    cov: FloatArray  # (len(MOMENTS), len(MOMENTS))
+
+
+def moments_by_arm(table: FloatArray, arm: IdArray, budget_usd: float, shares: tuple[float, ...]) -> list[Moments]:
+    """Moments of each arm.
+
+    Args:
+        table: (U, len(counters.NAMES)).
+        arm: (U,) of each user.
+        budget_usd: All budgets of the period; an arm's part is its share of the users.
+        shares: Expected share of users in each arm.
+
+    Returns:
+        One per arm, over the users that came at least once; assignment decides neither whether nor how often they come.
+    """
+    came = table[:, NAMES.index("requests")] > 0
+    out = []
+    for position, share in enumerate(shares):
+        rows = table[came & (arm == position)]
+        n = len(rows)
+        part = budget_usd * share / max(n, 1)
+        full = np.column_stack([rows, np.ones(n), np.full(n, part)])
+        mean = full.mean(axis=0) if n else np.zeros(len(MOMENTS))
+        cov = np.cov(full, rowvar=False) if n > 1 else np.zeros((len(MOMENTS), len(MOMENTS)))
+        out.append(Moments(n, mean, cov))
+    return out
+
+
+def value(metric: Metric, moments: Moments) -> float | None:
+    """The metric in one arm; None where its denominator is 0."""
+    below = moments.mean[_AT[metric.denominator]]
+    return float(metric.scale * moments.mean[_AT[metric.numerator]] / below) if below > 0 else None
+
+
+def place(name: str) -> int:
+    """Where a counter stands among the moments."""
+    return _AT[name]

@@ -1,0 +1,175 @@
+"""The report: what a team would read in its test, held against the truth."""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from marketplace.cost import usd_per_million
+from marketplace.errors import Refused
+from marketplace.market import WORLD
+from marketplace.metrics import METRICS, Moments
+from marketplace.runs import read_json
+from marketplace.scenario import Scenario
+from marketplace.stats import SRM_ALARM, effect, sample_ratio_p, true_lift
+from synth.types import HOUR_MS
+
+_BINS = 20  # of the calibration curve, equally full
+
+
+def build_report(folder: Path, scenario: Scenario, stages: dict[str, Any]) -> dict[str, Any]:
+    """Everything that the terminal, the page and the dashboard show of a run, as JSON.
+
+    Raises:
+        Refused: If a file of the run is missing or damaged.
+    """
+    simulations = {name: read_json(folder / "simulations" / name / "result.json") for name in stages["simulations"]}
+    moments = {name: [_moments(arm) for arm in result["arms"]] for name, result in simulations.items()}
+    content: dict[str, Any] = {
+        "scenario": scenario.name, "description": scenario.description, "seed": scenario.seed,
+        "log_days": scenario.calendar.log_days, "test_days": scenario.calendar.test_days,
+        "models": read_json(folder / "models.json"), "marginals": _marginals(folder),
+        "stages": _stages(stages), "digests": _digests(stages),
+    }  # fmt: skip
+    if "ab" in simulations:
+        content |= {
+            "readout": _readout(moments) + [_cost(simulations, scenario)],
+            "srm": _srm(simulations["ab"], moments["ab"]),
+            "pacing": _pacing(folder / "simulations" / "ab"),
+            "calibration": _calibration(folder / "simulations" / "ab", simulations["ab"], scenario),
+        }
+    if "aa" in simulations:
+        content["aa"] = [
+            {"metric": m.name} | effect(m, *moments["aa"])._asdict() for m in METRICS
+        ]
+    return content
+
+
+def _moments(arm: dict[str, Any]) -> Moments:
+    return Moments(arm["users"], np.array(arm["mean"]), np.array(arm["cov"]))
+
+
+def _readout(moments: dict[str, list[Moments]]) -> list[dict[str, Any]]:
+    """The A/B's reading of every metric, beside the truth where the twin worlds were run."""
+    rows = []
+    for metric in METRICS:
+        read = effect(metric, *moments["ab"])
+        truth = None
+        if "control" in moments and "treatment" in moments:
+            truth = true_lift(metric, moments["control"][0], moments["treatment"][0])
+        covered = None if truth is None or read.low is None or read.high is None else read.low <= truth <= read.high
+        rows.append(
+            {"metric": metric.name, "group": metric.group, "unit": metric.unit, "good": metric.good}
+            | read._asdict()
+            | {"true_lift": truth, "covered": covered}
+        )
+    return rows
+
+
+def _cost(simulations: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
+    """Infra cost, from the measured scoring time of each arm; a measurement of this machine, so it has no interval."""
+
+    def usd(arm: dict[str, Any]) -> float:
+        return usd_per_million(arm["predict_s"], max(arm["requests"], 1), arm["device"], scenario.cost)
+
+    control, treatment = (usd(arm) for arm in simulations["ab"]["arms"])
+    truth = None
+    if "control" in simulations and "treatment" in simulations:
+        truth = usd(simulations["treatment"]["arms"][0]) / usd(simulations["control"]["arms"][0]) - 1
+    return {
+        "metric": "infra_cost", "group": "platform", "unit": "USD per million requests", "good": "down",
+        "control": control, "treatment": treatment, "lift": treatment / control - 1, "low": None, "high": None,
+        "p_value": None, "why": "measured scoring time", "true_lift": truth, "covered": None,
+    }  # fmt: skip
+
+
+def _srm(result: dict[str, Any], moments: list[Moments]) -> dict[str, Any]:
+    shares = result["arms"][0]["share"], result["arms"][1]["share"]
+    p = sample_ratio_p(*moments, shares)
+    return {
+        "arms": [arm["name"] for arm in result["arms"]], "users": [m.count for m in moments], "shares": shares,
+        "p_value": p, "alarm": p < SRM_ALARM,
+    }  # fmt: skip
+
+
+def _marginals(folder: Path) -> list[dict[str, Any]]:
+    """Asked, solved for in the pilot, and found in the log; the last from the probabilities behind the log's impressions."""
+    marginals = read_json(folder / "truth" / WORLD)["marginals"]
+    (row,) = _rows(
+        """
+        WITH shown AS (
+            SELECT i.known_orders > 0 AS known, examination * click AS clicks, examination * click * conversion AS orders,
+                   i.clicked, i.long_clicked, i.hidden
+            FROM read_parquet(?) i JOIN read_parquet(?) t USING (request, slot)
+        )
+        SELECT avg(clicks) AS ctr, sum(orders) / sum(clicks) AS cvr,
+               sum(orders) FILTER (known) / sum(orders) AS repurchase_positives,
+               sum(1 - orders) FILTER (known) / sum(1 - orders) AS repurchase_negatives,
+               count(*) FILTER (long_clicked) / count(*) FILTER (clicked) AS long_click_share,
+               count(*) FILTER (hidden) / count(*) AS hide_rate
+        FROM shown
+        """,
+        folder / "log" / "impressions" / "*.parquet", folder / "truth" / "impressions" / "*.parquet",
+    )  # fmt: skip
+    return [marginal | {"logged": row.get(marginal["name"])} for marginal in marginals]
+
+
+def _pacing(simulation: Path) -> dict[str, list[float]]:
+    """Spend against plan of all campaigns together, by hour of the test."""
+    rows = _rows(
+        f"""
+        SELECT start_ms // {HOUR_MS} AS hour, sum(spent_usd) AS spent_usd, sum(planned_usd) AS planned_usd,
+               avg(multiplier) AS multiplier
+        FROM read_parquet(?) GROUP BY ALL ORDER BY hour
+        """,
+        simulation / "spending.parquet",
+    )
+    return {name: [row[name] for row in rows] for name in ("hour", "spent_usd", "planned_usd", "multiplier")}
+
+
+def _calibration(simulation: Path, result: dict[str, Any], scenario: Scenario) -> list[dict[str, Any]]:
+    """Predicted against real, in equally full bins, for each arm and task, on the impressions that the arm won."""
+    effects = "[" + ", ".join(f"{x:g}" for x in scenario.world.feed.slot_effect) + "]"
+    names = [arm["name"] for arm in result["arms"]]
+    rows = _rows(
+        f"""
+        WITH won AS (
+            SELECT i.arm, pctr * {effects}[slot + 1] AS click, pcvr AS conversion, clicked, c.request IS NOT NULL AS ordered
+            FROM read_parquet(?) i
+            LEFT JOIN (SELECT request, ad FROM read_parquet(?) WHERE attributed) c USING (request, ad)
+        ), tasks AS (
+            SELECT arm, 'click' AS task, click AS p, clicked AS y FROM won
+            UNION ALL
+            SELECT arm, 'conversion given click', conversion, ordered FROM won WHERE clicked
+        ), binned AS (
+            SELECT *, ntile({_BINS}) OVER (PARTITION BY arm, task ORDER BY p) AS bin FROM tasks
+        )
+        SELECT arm, task, bin, avg(p) AS predicted, avg(y::INT) AS real, count(*) AS n
+        FROM binned GROUP BY ALL ORDER BY arm, task, bin
+        """,
+        simulation / "log" / "impressions" / "*.parquet", simulation / "log" / "conversions" / "*.parquet",
+    )  # fmt: skip
+    return [row | {"arm": names[row["arm"]]} for row in rows]
+
+
+def _rows(query: str, *files: Path) -> list[dict[str, Any]]:
+    with duckdb.connect() as db:
+        try:
+            found = db.execute(query, [str(file) for file in files])
+        except duckdb.Error as error:
+            raise Refused(f"{files[0].parent} is damaged: {str(error).splitlines()[0]}") from error
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _stages(stages: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = [("log", stages["log"])] + [(f"simulate {name}", s) for name, s in stages["simulations"].items()]
+    return [
+        {"stage": name, **{key: stage[key] for key in ("requests", "wall_s", "requests_per_s", "cpu_s")}}
+        for name, stage in rows
+    ]
+
+
+def _digests(stages: dict[str, Any]) -> dict[str, str]:
+    return {"log": stages["log"]["digest"]} | {name: s["digest"] for name, s in stages["simulations"].items()}

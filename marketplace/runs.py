@@ -1,0 +1,158 @@
+"""Run folders: what a command leaves behind. A folder appears complete or not at all."""
+
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from marketplace.errors import Refused
+from marketplace.scenario import Scenario, load_scenario
+
+MANIFEST, SCENARIO = "manifest.json", "scenario.json"
+STAGES = ("log", "models", "simulations", "report")
+_STAGING = ".unfinished-"
+_PACKAGES = ("duckdb", "lightgbm", "numba", "numpy", "pyarrow", "scikit-learn", "simpy", "tea-tasting", "torch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A finished run folder."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    def has(self, stage: str) -> bool:
+        return stage in self.manifest["stages"]
+
+
+@contextmanager
+def new_run(scenario: Scenario, command: str, parent: Path) -> Iterator["Draft"]:
+    """A folder to fill. It gets its name when the block ends well, and is removed when it does not.
+
+    Raises:
+        Refused: If `parent` cannot be written to.
+    """
+    staging = parent / f"{_STAGING}{uuid.uuid4().hex[:8]}"
+    try:
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise Refused(f"runs folder {parent}: {error.strerror}") from error
+    draft = Draft(staging, scenario, command)
+    try:
+        (staging / SCENARIO).write_text(scenario.model_dump_json(indent=1) + "\n")
+        yield draft
+        write_json(staging / MANIFEST, draft.manifest())
+        draft.folder = _publish(staging, parent, scenario.name)
+    except OSError as error:
+        raise Refused(f"run folder {staging}: {error.strerror or error}; nothing is kept") from error
+    finally:
+        if staging.exists():
+            shutil.rmtree(staging)
+
+
+class Draft:
+    """A run folder in the making; `folder` is its final place once finished."""
+
+    def __init__(self, folder: Path, scenario: Scenario, command: str) -> None:
+        self.folder, self.scenario, self.command = folder, scenario, command
+        self.stages: dict[str, Any] = {}
+        self.started = datetime.now(UTC)
+
+    def manifest(self) -> dict[str, Any]:
+        return {
+            "format": 1,
+            "scenario": self.scenario.name,
+            "seed": self.scenario.seed,
+            "command": self.command,
+            "started": self.started.isoformat(timespec="seconds"),
+            "wall_s": round((datetime.now(UTC) - self.started).total_seconds(), 2),
+            "python": sys.version.split()[0],
+            "versions": {name: version(name) for name in _PACKAGES},
+            "stages": self.stages,
+        }
+
+    def adopt(self, stage: str, run: Run, names: tuple[str, ...]) -> None:
+        """Take over a finished stage of another run: its files are linked (copied across file systems), never changed."""
+        for name in names:
+            source = run.folder / name
+            if source.is_dir():
+                shutil.copytree(source, self.folder / name, copy_function=_link)
+            else:
+                _link(str(source), str(self.folder / name))
+        self.stages[stage] = run.manifest["stages"][stage]
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _publish(staging: Path, parent: Path, name: str) -> Path:
+    """Rename to the first free name; a rename is atomic."""
+    stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    for attempt in range(1, 1000):
+        final = parent / (stem if attempt == 1 else f"{stem}-{attempt}")
+        if not final.exists():
+            staging.rename(final)
+            return final
+    raise Refused(f"runs folder {parent}: no free name for {stem}")
+
+
+def open_run(folder: Path) -> Run:
+    """Read a run folder's manifest.
+
+    Raises:
+        Refused: If there is no such folder, it is no run folder, or its manifest is damaged.
+    """
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise Refused(f"run folder {folder}: there is none")
+    try:
+        manifest = json.loads(path.read_text())
+        stages = manifest["stages"]
+    except FileNotFoundError:
+        raise Refused(f"run folder {folder}: {MANIFEST} is missing, the run was interrupted or this is no run") from None
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise Refused(f"run folder {folder}: {MANIFEST} is damaged: {error}") from None
+    for stage in stages:
+        if stage not in STAGES:
+            raise Refused(f"run folder {folder}: {MANIFEST} is damaged: unknown stage {stage!r}")
+    return Run(folder=folder, manifest=manifest)
+
+
+def list_runs(parent: Path) -> list[Run]:
+    """All finished runs below `parent`, newest first."""
+    found = (path.parent for path in parent.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(_STAGING))
+    return sorted((open_run(folder) for folder in found), key=lambda run: run.manifest.get("started", ""), reverse=True)
+
+
+def scenario_of(source: Path, overrides: list[str], seed: int | None) -> tuple[Scenario, Run | None]:
+    """The scenario of a file or of a run folder, and the run where it is one."""
+    if source.is_dir():
+        run = open_run(source)
+        return load_scenario(source / SCENARIO, overrides, seed), run
+    return load_scenario(source, overrides, seed), None
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Raises `Refused` where the file is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise Refused(f"{path} is damaged: {error}") from error

@@ -1,0 +1,91 @@
+"""State: all that a simulation carries from one moment to the next, in memory and on disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from auction import to_micros
+from auction.pacing import Pacer, dual_descent, unpaced
+from marketplace.errors import Refused
+from marketplace.features import Features, new_features
+from marketplace.ledger import Ledger, open_ledger
+from marketplace.orders import Orders, no_orders
+from marketplace.scenario import PacingConfig, Scenario
+from synth.habits import Habits
+from synth.types import FloatArray
+from synth.world import Population
+
+_FILE = "state.npz"
+_COUNTERS = "user_clicks", "user_impressions", "ad_clicks", "ad_examined", "ad_orders", "store_orders"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class State:
+    """All that a simulation carries from one moment to the next."""
+
+    habits: Habits
+    features: Features
+    ledger: Ledger
+    pacing: FloatArray  # (c,) state of the pacer
+    orders: Orders  # placed later than now
+
+    def copy(self) -> "State":
+        """Independent of the original from here on."""
+        return State(
+            habits=self.habits.copy(), features=self.features.copy(), ledger=self.ledger.copy(),
+            pacing=self.pacing.copy(), orders=self.orders.copy(),
+        )  # fmt: skip
+
+
+def new_state(scenario: Scenario, population: Population, budget_share: float = 1.0) -> State:
+    """The market on its first morning, with `budget_share` of every budget."""
+    return State(
+        habits=population.habits.copy(),
+        features=new_features(population, scenario.features.smoothing),
+        ledger=open_ledger(to_micros(budget_share * population.campaigns.daily_budget_usd)),
+        pacing=pacer_of(scenario.pacing).init(len(population.campaigns.bid_usd)),
+        orders=no_orders(),
+    )
+
+
+def pacer_of(config: PacingConfig) -> Pacer:
+    """The scenario's pacer, ready to run."""
+    return {"dual": lambda: dual_descent(step=config.step), "none": unpaced}[config.pacer]()
+
+
+def save_state(state: State, folder: Path) -> None:
+    """Write the state between two days to a new folder."""
+    folder.mkdir()
+    state.features.publish()
+    np.savez(
+        folder / _FILE,
+        habits_store=state.habits.store, habits_orders=state.habits.orders, habits_last_ms=state.habits.last_ms,
+        history_store=state.features.history.store, history_orders=state.features.history.orders,
+        history_last_ms=state.features.history.last_ms, remaining=state.ledger.remaining, pacing=state.pacing,
+        orders=state.orders, **{name: getattr(state.features, name) for name in _COUNTERS},
+    )  # fmt: skip
+
+
+def load_state(scenario: Scenario, population: Population, folder: Path) -> State:
+    """Read a state that `save_state` wrote, for the same scenario.
+
+    Raises:
+        Refused: If it is missing, damaged or of another market.
+    """
+    state = new_state(scenario, population)
+    try:
+        with np.load(folder / _FILE, allow_pickle=False) as saved:
+            arrays = dict(saved)
+        state.habits = Habits(*(arrays[f"habits_{name}"] for name in Habits._fields))
+        state.features.history = Habits(*(arrays[f"history_{name}"] for name in Habits._fields))
+        for name in _COUNTERS:
+            setattr(state.features, name, arrays[name])
+        state.ledger.remaining, state.pacing, state.orders = arrays["remaining"], arrays["pacing"], arrays["orders"]
+    except (OSError, KeyError, ValueError, EOFError) as error:
+        raise Refused(f"{folder / _FILE} is missing or damaged: {error}") from None
+    if state.habits.store.shape != population.habits.store.shape:
+        raise Refused(f"{folder / _FILE} is of a market with {len(state.habits.store)} users")
+    state.features.seen.append(np.arange(len(state.habits.store), dtype=np.int32))
+    state.features.publish()
+    return state

@@ -1,0 +1,77 @@
+"""Words: how figures and answers are written, the same in the terminal, on the page and in the dashboard."""
+
+from typing import Any
+
+DASH = "–"
+
+
+def figure(x: float | None) -> str:
+    """Four significant digits, thousands separated."""
+    if x is None:
+        return DASH
+    if x and abs(x) < 0.001:
+        return f"{x:.3g}"
+    return f"{x:,.0f}" if abs(x) >= 10_000 else f"{x:.4g}"
+
+
+def percent(x: float | None, *, sign: bool = True) -> str:
+    """A share as a percentage with two decimals."""
+    if x is None:
+        return DASH
+    return f"{x:+.2%}" if sign else f"{x:.2%}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Both ends of an interval of a relative lift."""
+    return DASH if low is None or high is None else f"[{low:+.2%}, {high:+.2%}]"
+
+
+def p_value(p: float | None) -> str:
+    if p is None:
+        return DASH
+    return "<0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def covered(answer: bool | None) -> str:
+    """Whether the interval holds the truth."""
+    return {True: "yes", False: "NO", None: DASH}[answer]
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """What the reading of a metric says: better, worse, or nothing yet."""
+    if row["low"] is None or row["low"] <= 0 <= row["high"]:
+        return ""
+    up = row["lift"] > 0
+    return "" if not row["good"] else ("better" if up == (row["good"] == "up") else "worse")
+
+
+def headline(content: dict[str, Any]) -> str:
+    """One sentence: did treatment lower CPA, and was the test right about it?"""
+    row = next((row for row in content.get("readout", []) if row["metric"] == "CPA"), None)
+    if row is None or row["lift"] is None:
+        return "No A/B test has been read in this run."
+    if row["low"] is None or row["low"] <= 0 <= row["high"]:
+        read = f"The test found no significant change of CPA ({percent(row['lift'])})"
+    else:
+        read = f"The test says that treatment {'raised' if row['lift'] > 0 else 'lowered'} CPA by {abs(row['lift']):.2%}"
+    if row["true_lift"] is None:
+        return f"{read}; the truth was not simulated."
+    right = "its interval holds the truth" if row["covered"] else "its interval misses the truth"
+    return f"{read}; in truth CPA changes by {percent(row['true_lift'])}: {right}."
+
+
+def summary(content: dict[str, Any]) -> dict[str, str]:
+    """Checks that a reader makes first."""
+    out = {}
+    if srm := content.get("srm"):
+        users = " : ".join(f"{n:,}" for n in srm["users"])
+        state = "ALARM, the split is not the one asked for" if srm["alarm"] else "as asked"
+        out["sample ratio"] = f"{users} active users, p = {p_value(srm['p_value'])}: {state}"
+    if "aa" in content:
+        ps = [row["p_value"] for row in content["aa"] if row["p_value"] is not None]
+        low = sum(p < 0.05 for p in ps)
+        out["A/A"] = f"{low} of {len(ps)} metrics below p = 0.05, smallest p = {p_value(min(ps, default=None))}"
+    rows = [row for row in content.get("readout", []) if row["covered"] is not None]
+    if rows:
+        out["coverage"] = f"{sum(row['covered'] for row in rows)} of {len(rows)} intervals hold the true lift"
+    return out
