@@ -32,8 +32,8 @@ class NetworkConfig(BaseModel):
     embedding: Annotated[int, Field(ge=1)] = 16
     hidden: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (128, 64)
     epochs: Annotated[int, Field(ge=1)] = 1
-    batch_requests: Annotated[int, Field(ge=1)] = 1024
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    batch_requests: Annotated[int, Field(ge=1)] = 512
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-2
 
 
 class Net(nn.Module):
