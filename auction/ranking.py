@@ -14,9 +14,7 @@ def weight(quality: FloatArray, squash: float) -> FloatArray:
 
 
 @njit(cache=True, nogil=True)
-def top(
-    bid: FloatArray, weight: FloatArray, reserve: FloatArray, winner: IntArray, score: FloatArray
-) -> None:
+def top(bid: FloatArray, weight: FloatArray, reserve: FloatArray, winner: IntArray, score: FloatArray) -> None:
     """Fill `winner` (n, m) with the columns of the m best scores and `score` (n, m) with bid x weight, best first.
 
     A bid of 0 is absent, a bid below its reserve is out; ties go to the lower column; what stays empty is -1 and 0.

@@ -1,13 +1,14 @@
 """What an auction returns, and how dollars become micros."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
-IntArray = NDArray[np.int64]
+IntArray = NDArray[np.integer[Any]]  # int64 unless said otherwise
 IdArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
 

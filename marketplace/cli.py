@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from marketplace.experiment import Pace
-    from marketplace.runs import Draft, Run
 
 app = typer.Typer(
     help="Offline A/B tests on a simulated ad market whose truth is known.",
@@ -141,7 +140,13 @@ def list_(runs: Runs = _RUNS, as_json: Json = False) -> None:
     for run in found:
         m = run.manifest
         table.add_row(
-            str(run.folder), m["scenario"], str(m["seed"]), m["command"], m["started"], f"{m['wall_s']:.0f}", " ".join(m["stages"])
+            str(run.folder),
+            m["scenario"],
+            str(m["seed"]),
+            m["command"],
+            m["started"],
+            f"{m['wall_s']:.0f}",
+            " ".join(m["stages"]),
         )
     _console().print(table)
 
@@ -192,7 +197,9 @@ def _work(
         with _progress(command) as progress, new_run(scenario, command, runs) as draft:
             complete(draft, run, upto, designs, pace, progress)
         if as_json:
-            extra = {name: read_json(draft.folder / f"{name}.json") for name in draft.stages if name in ("models", "report")}
+            extra = {
+                name: read_json(draft.folder / f"{name}.json") for name in draft.stages if name in ("models", "report")
+            }
             print(json.dumps({"folder": str(draft.folder), "stages": draft.stages} | extra, indent=1))
             return
         console = _console()
@@ -231,7 +238,12 @@ def _progress(command: str) -> Iterator[Callable[[str, float], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     console = Console(stderr=True)
-    columns = TextColumn("{task.description:<24}"), BarColumn(), TextColumn("{task.percentage:>4.0f}%"), TimeElapsedColumn()
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>4.0f}%"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 

@@ -53,6 +53,7 @@ class Counters:
 
 
 def new_counters(n_users: int) -> Counters:
+    """All at 0."""
     return Counters(sums=np.zeros((n_users, len(NAMES))), cuisines_seen=np.zeros(n_users, np.int64))
 
 

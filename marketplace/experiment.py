@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from marketplace.assignment import Assignment, everyone, split_users
 from marketplace.errors import refusing
 from marketplace.market import first_ranker, load_world, model_arm, open_market, save_world
 from marketplace.metrics import MOMENTS, moments_by_arm
-from marketplace.record import LogRecorder
 from marketplace.page import render_html
+from marketplace.record import LogRecorder
 from marketplace.report import build_report
 from marketplace.runs import SCENARIO, Draft, Run, write_json
 from marketplace.scenario import Scenario, load_scenario
@@ -133,7 +134,7 @@ def run_simulations(draft: Draft, designs: Sequence[str], pace: Pace, progress: 
                 scenario, world, arms, assignment, state, recorder,
                 first_day=scenario.calendar.log_days, days=scenario.calendar.test_days,
                 tick_requests=pace.tick_requests, threads=pace.threads,
-                progress=lambda share, design=design: progress(f"simulate {design}", share),
+                progress=partial(progress, f"simulate {design}"),
             )  # fmt: skip
             digest = recorder.digest()
         _keep(result, world, scenario, assignment, {arm.name: arm.device for arm in arms}, folder)
@@ -150,7 +151,7 @@ def _keep(
         "arms": [
             {
                 "name": name, "share": share, "device": device[name], "requests": result.requests_by_arm[name],
-                "predict_s": result.cpu_s.get(f"predict {name}", 0.0), "users": own.count, "mean": own.mean.tolist(),
+                "predict_s": result.cpu_s.get(f"predict {name}", 0.0), "users": own.users, "mean": own.mean.tolist(),
                 "cov": own.cov.tolist(),
             }
             for name, share, own in zip(device, assignment.shares, moments, strict=True)

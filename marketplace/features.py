@@ -40,12 +40,15 @@ class Features:
             unpublished=list(self.unpublished), seen=list(self.seen),
         )  # fmt: skip
 
-    def count_shown(self, user: IdArray, ad: IdArray, clicked: np.ndarray, slot_effect: FloatArray) -> None:  # type: ignore[type-arg]
+    def count_shown(self, user: IdArray, ad: IdArray, clicked: np.ndarray, slot_effect: FloatArray) -> None:
         """Count impressions `ad` (n, s), -1 where a slot is empty, of users (n,), and their clicks (n, s)."""
         self.seen.append(user)
-        _count(user, ad, clicked, slot_effect, self.user_clicks, self.user_impressions, self.ad_clicks, self.ad_examined)
+        _count(
+            user, ad, clicked, slot_effect, self.user_clicks, self.user_impressions, self.ad_clicks, self.ad_examined
+        )
 
     def count_orders(self, orders: Orders) -> None:
+        """Count orders as they are placed."""
         np.add.at(self.ad_orders, orders["ad"][orders["attributed"]], 1.0)
         np.add.at(self.store_orders, orders["store"], 1.0)
         self.unpublished.append(orders)
@@ -54,7 +57,10 @@ class Features:
         """Let serving see what has been counted."""
         for orders in self.unpublished:
             record_orders(
-                self.history, orders["user"].astype(np.int64), orders["store"].astype(np.int64), orders["time_ms"].copy()
+                self.history,
+                orders["user"].astype(np.int64),
+                orders["store"].astype(np.int64),
+                orders["time_ms"].copy(),
             )
         nobody = np.empty(0, np.int32)
         changed = np.unique(np.concatenate([nobody, *self.seen, *(orders["user"] for orders in self.unpublished)]))

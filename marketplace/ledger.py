@@ -32,8 +32,13 @@ class Ledger:
     lapsed: int = 0  # budgets not spent on their day
 
     def copy(self) -> "Ledger":
+        """Independent of the original from here on."""
         return Ledger(
-            daily=self.daily, remaining=self.remaining.copy(), billed=self.billed, granted=self.granted, lapsed=self.lapsed
+            daily=self.daily,
+            remaining=self.remaining.copy(),
+            billed=self.billed,
+            granted=self.granted,
+            lapsed=self.lapsed,
         )
 
     @property
@@ -47,9 +52,7 @@ class Ledger:
         self.granted += int(self.daily.sum())
         self.remaining[:] = self.daily
 
-    def settle(
-        self, time_ms: IntArray, campaign: IdArray, due: IntArray, orders: Orders, until_ms: int
-    ) -> Settlement:
+    def settle(self, time_ms: IntArray, campaign: IdArray, due: IntArray, orders: Orders, until_ms: int) -> Settlement:
         """Charge requests and orders in order of time, until a budget runs out or all are done.
 
         An order placed at the time of a request is charged before it. A request is charged whole: it was auctioned while all

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from models.schema import Column, Kind, Schema, Side
 
-Columns = dict[str, np.ndarray]  # type: ignore[type-arg]
+Columns = dict[str, np.ndarray]
 
 TRUTH = Schema(
     tables={

@@ -38,7 +38,9 @@ METRICS = (
     Metric("fill_rate", "platform", "impressions", "slots", "impressions per slot", "up"),
     Metric("impressions", "platform", "impressions", USERS, "per active user", ""),
     Metric("click_calibration", "platform", "expected_clicks", "clicks", "expected over real clicks", ""),
-    Metric("conversion_calibration", "platform", "expected_conversions", "conversions", "expected over real so far", ""),
+    Metric(
+        "conversion_calibration", "platform", "expected_conversions", "conversions", "expected over real so far", ""
+    ),
     Metric("scored", "platform", "scored", "requests", "candidates per request", ""),
     Metric("ad_diversity", "user", "cuisines", USERS, "cuisines seen per active user", "up"),
     Metric("GMV", "user", "gmv_usd", USERS, "USD of orders after ad clicks, per active user", "up"),
@@ -48,9 +50,9 @@ METRICS = (
 
 
 class Moments(NamedTuple):
-    """Count, means and covariances of the counters over the active users of an arm."""
+    """Means and covariances of the counters over the active users of an arm."""
 
-    count: int
+    users: int
     mean: FloatArray  # (len(MOMENTS),)
     cov: FloatArray  # (len(MOMENTS), len(MOMENTS))
 

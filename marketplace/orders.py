@@ -25,6 +25,7 @@ ORDER = np.dtype(
 
 
 def no_orders() -> Orders:
+    """None at all."""
     return np.empty(0, ORDER)
 
 

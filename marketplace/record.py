@@ -29,9 +29,11 @@ class Tick(NamedTuple):
 class Recorder(Protocol):
     """Takes note of a simulation as it goes."""
 
-    def tick(self, tick: Tick) -> None: ...
+    def tick(self, tick: Tick) -> None:
+        """A tick is over."""
 
-    def end_day(self, day: int) -> None: ...
+    def end_day(self, day: int) -> None:
+        """All ticks of a day are over."""
 
 
 class LogRecorder:
@@ -68,6 +70,7 @@ class LogRecorder:
         )  # fmt: skip
 
     def end_day(self, day: int) -> None:
+        """Hand the day's rows to the files."""
         self.log.end_day(day)
         self.truth.end_day(day)
 
@@ -95,7 +98,7 @@ def _requests(log: Writer, scored: Scored) -> None:
     )  # fmt: skip
 
 
-def _impressions(log: Writer, tick: Tick, sold: tuple[IntArray, IntArray]) -> None:
+def _impressions(log: Writer, tick: Tick, sold: tuple[IntArray, ...]) -> None:
     row, slot = sold
     scored, shown = tick.scored, tick.shown
     requests, batch, ads = scored.requests, scored.batch, scored.batch.ads

@@ -34,15 +34,13 @@ def build_report(folder: Path, scenario: Scenario, stages: dict[str, Any]) -> di
     }  # fmt: skip
     if "ab" in simulations:
         content |= {
-            "readout": _readout(moments) + [_cost(simulations, scenario)],
+            "readout": [*_readout(moments), _cost(simulations, scenario)],
             "srm": _srm(simulations["ab"], moments["ab"]),
             "pacing": _pacing(folder / "simulations" / "ab"),
             "calibration": _calibration(folder / "simulations" / "ab", simulations["ab"], scenario),
         }
     if "aa" in simulations:
-        content["aa"] = [
-            {"metric": m.name} | effect(m, *moments["aa"])._asdict() for m in METRICS
-        ]
+        content["aa"] = [{"metric": m.name} | effect(m, *moments["aa"])._asdict() for m in METRICS]
     return content
 
 
@@ -86,9 +84,10 @@ def _cost(simulations: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
 
 def _srm(result: dict[str, Any], moments: list[Moments]) -> dict[str, Any]:
     shares = result["arms"][0]["share"], result["arms"][1]["share"]
-    p = sample_ratio_p(*moments, shares)
+    control, treatment = moments
+    p = sample_ratio_p(control, treatment, shares)
     return {
-        "arms": [arm["name"] for arm in result["arms"]], "users": [m.count for m in moments], "shares": shares,
+        "arms": [arm["name"] for arm in result["arms"]], "users": [m.users for m in moments], "shares": shares,
         "p_value": p, "alarm": p < SRM_ALARM,
     }  # fmt: skip
 

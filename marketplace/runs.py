@@ -30,6 +30,7 @@ class Run:
     manifest: dict[str, Any]
 
     def has(self, stage: str) -> bool:
+        """Whether the stage was done."""
         return stage in self.manifest["stages"]
 
 
@@ -67,6 +68,7 @@ class Draft:
         self.started = datetime.now(UTC)
 
     def manifest(self) -> dict[str, Any]:
+        """What the run is, how it was made and what each stage came to."""
         return {
             "format": 1,
             "scenario": self.scenario.name,
@@ -121,7 +123,9 @@ def open_run(folder: Path) -> Run:
         manifest = json.loads(path.read_text())
         stages = manifest["stages"]
     except FileNotFoundError:
-        raise Refused(f"run folder {folder}: {MANIFEST} is missing, the run was interrupted or this is no run") from None
+        raise Refused(
+            f"run folder {folder}: {MANIFEST} is missing, the run was interrupted or this is no run"
+        ) from None
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise Refused(f"run folder {folder}: {MANIFEST} is damaged: {error}") from None
     for stage in stages:
@@ -145,6 +149,7 @@ def scenario_of(source: Path, overrides: list[str], seed: int | None) -> tuple[S
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON."""
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 

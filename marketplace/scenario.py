@@ -59,7 +59,7 @@ class WeightsConfig(Strict):
     """A logit with given weights."""
 
     intercept: float
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field({}, description="by name of a dense feature")
 
 
 class FirstRankerConfig(Strict):

@@ -157,11 +157,8 @@ class _Market:
 
     def serve(self, env: simpy.Environment) -> _Process:
         """Serve the requests of each pacing interval, then let users remember what they ordered."""
-        active, pool = None, None
         while True:
-            if active is None or (active != self.state.ledger.active).any():
-                active = self.state.ledger.active
-                pool = self.world.population.pool(active[self.terms.ad_campaign])
+            pool = self.world.population.pool(self.state.ledger.active[self.terms.ad_campaign])
             end = env.now + self.interval_ms
             first, last = np.searchsorted(self.today.time_ms, [env.now, end])
             placed = []
@@ -196,9 +193,7 @@ class _Market:
         state.features.count_shown(requests.user, shown.ad, shown.outcomes.clicked, self.world.population.slot_effect)
         state.features.count_orders(placed.orders)
         self.spent += spending_of(scored, shown, self.terms)
-        self.counters.count_tick(
-            scored, shown, placed, self.world.population, since_ms=self.first_day * DAY_MS
-        )
+        self.counters.count_tick(scored, shown, placed, self.world.population, since_ms=self.first_day * DAY_MS)
         watch.lap("count")
         self.recorder.tick(Tick(scored, offers, shown, placed, multiplier))
         watch.lap("log")

@@ -38,7 +38,7 @@ def effect(metric: Metric, control: Moments, treatment: Moments) -> Effect:
 
     def aggregates(moments: Moments) -> Aggregates:
         return Aggregates(
-            count_=moments.count,
+            count_=moments.users,
             mean_={"x": moments.mean[numerator], "y": moments.mean[denominator]},
             var_={"x": moments.cov[numerator, numerator], "y": moments.cov[denominator, denominator]},
             cov_={("x", "y"): moments.cov[numerator, denominator]},
@@ -59,7 +59,7 @@ def sample_ratio_p(control: Moments, treatment: Moments, shares: tuple[float, fl
     """p-value of the split of active users against the shares asked for (sample ratio mismatch)."""
     test = tt.SampleRatio(shares[1] / shares[0])
     return float(
-        test.analyze({0: Aggregates(count_=control.count), 1: Aggregates(count_=treatment.count)}, 0, 1).pvalue
+        test.analyze({0: Aggregates(count_=control.users), 1: Aggregates(count_=treatment.users)}, 0, 1).pvalue
     )
 
 

@@ -70,7 +70,9 @@ def _models(rows: list[dict[str, Any]]) -> Table:
 
 
 def _marginals(rows: list[dict[str, Any]]) -> Table:
-    table = _table("The market: what the scenario asks, and what it got", ("marginal",), ("asked", "solved", "in the log"))
+    table = _table(
+        "The market: what the scenario asks, and what it got", ("marginal",), ("asked", "solved", "in the log")
+    )
     for row in rows:
         table.add_row(row["name"], *(words.figure(row[name]) for name in ("asked", "obtained", "logged")))
     return table
@@ -80,7 +82,10 @@ def _aa(rows: list[dict[str, Any]]) -> Table:
     table = _table("A/A: control against itself", ("metric",), ("lift", "95% interval", "p"))
     for row in rows:
         table.add_row(
-            row["metric"], words.percent(row["lift"]), words.interval(row["low"], row["high"]), words.p_value(row["p_value"])
+            row["metric"],
+            words.percent(row["lift"]),
+            words.interval(row["low"], row["high"]),
+            words.p_value(row["p_value"]),
         )
     return table
 

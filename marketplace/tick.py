@@ -71,7 +71,8 @@ def run_tick(
     active = ledger.active
     offers = offers_of(scored, terms, multiplier, active)
     n = len(scored.requests)
-    start, shown, rows = 0, None, np.arange(n)
+    start, shown = 0, None
+    rows: IntArray = np.arange(n)
     placed: list[Placed] = []
     while True:
         sold = auction_off(scored, offers, rows, arms)
@@ -167,4 +168,4 @@ def spending_of(scored: Scored, shown: Shown, terms: Terms) -> FloatArray:
     by_order = (terms.pricing[shown.campaign] == Pricing.CPA) & shown.outcomes.clicked
     spent = np.where(by_order, expected, shown.billed_micros) / MICROS
     sold = shown.campaign >= 0
-    return np.bincount(shown.campaign[sold], spent[sold], minlength=len(terms.pricing))
+    return np.bincount(shown.campaign[sold], spent[sold], minlength=len(terms.pricing)).astype(np.float64, copy=False)

@@ -58,11 +58,13 @@ def offline_table(name: str, model: Model, data: Dataset, seconds: float) -> lis
     for task, p, label, chosen in _tasks(predicted, data):
         for segment, members in (("overall", chosen), ("repurchase", chosen & known), ("exploration", chosen & ~known)):
             scores = asdict(score(p[members], label[members]))
-            rows.append({"model": name, "kind": model.kind, "task": task, "segment": segment, "train_s": seconds} | scores)
+            rows.append(
+                {"model": name, "kind": model.kind, "task": task, "segment": segment, "train_s": seconds} | scores
+            )
     return rows
 
 
-def _tasks(p: Predictions, data: Dataset) -> list[tuple[str, np.ndarray, BoolArray, BoolArray]]:  # type: ignore[type-arg]
+def _tasks(p: Predictions, data: Dataset) -> list[tuple[str, np.ndarray, BoolArray, BoolArray]]:
     clicked = data.shown & data.click
     return [
         ("click", p.click, data.click, data.shown),

@@ -27,6 +27,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def p_value(p: float | None) -> str:
+    """Four decimals, down to <0.0001."""
     if p is None:
         return DASH
     return "<0.0001" if p < 1e-4 else f"{p:.4f}"
@@ -53,7 +54,9 @@ def headline(content: dict[str, Any]) -> str:
     if row["low"] is None or row["low"] <= 0 <= row["high"]:
         read = f"The test found no significant change of CPA ({percent(row['lift'])})"
     else:
-        read = f"The test says that treatment {'raised' if row['lift'] > 0 else 'lowered'} CPA by {abs(row['lift']):.2%}"
+        read = (
+            f"The test says that treatment {'raised' if row['lift'] > 0 else 'lowered'} CPA by {abs(row['lift']):.2%}"
+        )
     if row["true_lift"] is None:
         return f"{read}; the truth was not simulated."
     right = "its interval holds the truth" if row["covered"] else "its interval misses the truth"

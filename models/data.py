@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -13,7 +14,7 @@ from models.schema import Kind, Schema, Side, load_schema
 
 Float32Array = NDArray[np.float32]
 IdArray = NDArray[np.int32]
-IntArray = NDArray[np.int64]
+IntArray = NDArray[np.integer[Any]]  # int64 unless said otherwise
 BoolArray = NDArray[np.bool_]
 
 
@@ -144,7 +145,7 @@ def read_log(folder: Path, snapshot_ms: int) -> Dataset:
     if not impressions.num_rows:
         raise Unusable(f"the log in {folder} holds no impression before {snapshot_ms} ms")
 
-    def block(table, names: list[str], dtype: type) -> np.ndarray:  # type: ignore[no-untyped-def,type-arg]
+    def block(table, names: list[str], dtype: type) -> np.ndarray:  # type: ignore[no-untyped-def]
         return np.stack([table[name].to_numpy().astype(dtype) for name in names], axis=1)
 
     # both tables are ordered by time and request, so the row of a request is its rank

@@ -52,6 +52,7 @@ class Gbdt:
         return raw.astype(np.float32).reshape(batch.row.shape)
 
     def save(self, folder: Path) -> None:
+        """Write both boosters as LightGBM's text."""
         self.click.save_model(folder / "click.txt")
         self.conversion.save_model(folder / "conversion.txt")
 
@@ -71,7 +72,7 @@ def fit_gbdt(data: Dataset, config: GbdtConfig, *, seed: int, threads: int) -> G
         "deterministic": True, "force_row_wise": True, "verbose": -1,
     }  # fmt: skip
 
-    def booster(task: str, rows: np.ndarray, label: np.ndarray) -> lightgbm.Booster:  # type: ignore[type-arg]
+    def booster(task: str, rows: np.ndarray, label: np.ndarray) -> lightgbm.Booster:
         y = label.ravel()[rows]
         if y.all() or not y.any():
             raise Unusable(f"cannot learn {task}: {int(y.sum())} of {len(y)} rows are positive")
@@ -85,6 +86,7 @@ def fit_gbdt(data: Dataset, config: GbdtConfig, *, seed: int, threads: int) -> G
 
 
 def load_gbdt(folder: Path, schema: Schema) -> Gbdt:
+    """Read what `Gbdt.save` wrote."""
     return Gbdt(
         click=lightgbm.Booster(model_file=folder / "click.txt"),
         conversion=lightgbm.Booster(model_file=folder / "conversion.txt"),

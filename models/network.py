@@ -64,9 +64,10 @@ class Net(nn.Module):
         self.hidden = nn.Linear(first, config.hidden[1])
         self.heads = nn.Linear(config.hidden[1], 2)  # click, conversion given click
         for table in [*self.request_tables, *self.ad_tables, self.slot_part]:
-            nn.init.normal_(table.weight, std=0.05)  # type: ignore[arg-type]
+            nn.init.normal_(table.weight, std=0.05)
 
     def standard(self, side: Side, values: Tensor) -> Tensor:
+        """Dense inputs of one side with mean 0 and deviation 1 over the training log."""
         mean, scale = getattr(self, f"{side}_mean"), getattr(self, f"{side}_scale")
         return (values - mean) * scale
 
@@ -118,7 +119,9 @@ class Network:
             rows = batch.rows(start, start + _CHUNK)
             size = len(rows)
             request = self._scoring.request(
-                self._tensor(rows.categorical, _CHUNK), self._tensor(rows.dense, _CHUNK), self._tensor(rows.history, _CHUNK)
+                self._tensor(rows.categorical, _CHUNK),
+                self._tensor(rows.dense, _CHUNK),
+                self._tensor(rows.history, _CHUNK),
             )
             place = self._tensor(rows.row, _CHUNK).clamp(min=0)
             request = request[0].to(part.dtype), request[1].to(part.dtype)
@@ -128,11 +131,12 @@ class Network:
         return np.ascontiguousarray(out[:, :, 0]), np.ascontiguousarray(out[:, :, 1])
 
     def save(self, folder: Path) -> None:
+        """Write the weights as safetensors and the shape as JSON."""
         save_file(self.net.state_dict(), folder / _WEIGHTS)
         shape = {"config": self.config.model_dump(), "n_slots": self.n_slots}
         (folder / _SHAPE).write_text(json.dumps(shape, indent=1) + "\n")
 
-    def _tensor(self, array: np.ndarray, rows: int = 0) -> Tensor:  # type: ignore[type-arg]
+    def _tensor(self, array: np.ndarray, rows: int = 0) -> Tensor:
         """The array on the device, filled up with zeros to `rows`."""
         if len(array) < rows:
             array = np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
@@ -148,6 +152,7 @@ class Network:
 
 
 def load_network(folder: Path, schema: Schema) -> Network:
+    """Read what `Network.save` wrote."""
     shape = json.loads((folder / _SHAPE).read_text())
     config = NetworkConfig.model_validate(shape["config"])
     net = Net(schema, config, shape["n_slots"])

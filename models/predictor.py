@@ -36,7 +36,9 @@ class Predictor(Protocol):
 class Saved(Predictor, Protocol):
     """A predictor that can be written to a folder."""
 
-    def save(self, folder: Path) -> None: ...
+    def save(self, folder: Path) -> None:
+        """Write it to an existing folder."""
+        ...
 
 
 _FIT: dict[type, Callable[..., Saved]] = {GbdtConfig: fit_gbdt, NetworkConfig: fit_network}

@@ -57,6 +57,7 @@ class Schema:
         return tuple(c for table in self.tables.values() for c in table if c.kind is kind and c.side is side)
 
     def save(self, folder: Path) -> None:
+        """Write the schema file of a log folder."""
         tables = {name: [asdict(c) for c in columns] for name, columns in self.tables.items()}
         (folder / SCHEMA_FILE).write_text(json.dumps({"version": 1, "tables": tables}, indent=1) + "\n")
 

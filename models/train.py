@@ -81,11 +81,11 @@ def _descend(
     done = 0
     for _ in range(config.epochs):
         order = torch.randperm(len(batch), generator=shuffle).to(device)
-        for rows in order.split(config.batch_requests):
+        for rows in order.split(config.batch_requests):  # type: ignore[no-untyped-call]
             with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device)):
                 loss = _loss(net, rows, slot, *held)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
             done += 1

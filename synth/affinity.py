@@ -52,4 +52,5 @@ def wish(tastes: Tastes, user: int, store: int, time_ms: int) -> tuple[float, fl
 
 @register_jitable
 def sigmoid(logit: float) -> float:
+    """The probability of a logit."""
     return 1.0 / (1.0 + exp(-logit))

@@ -8,7 +8,7 @@ from synth import draws
 from synth.config import CampaignConfig, CatalogueConfig, MarginalsConfig
 from synth.draws import Cause
 from synth.items import Stores
-from synth.types import FloatArray, IdArray
+from synth.types import FloatArray, IdArray, IntArray
 
 PRICINGS = ("cpm", "cpc", "cpa", "ocpm")
 
@@ -59,6 +59,6 @@ def make_campaigns(
     return campaigns, ads
 
 
-def _lognormal(seed: int, cause: Cause, entity: FloatArray, sigma: float) -> FloatArray:
+def _lognormal(seed: int, cause: Cause, entity: IntArray, sigma: float) -> FloatArray:
     """Factors with mean 1."""
     return np.exp(sigma * draws.normal(seed, cause, entity) - sigma**2 / 2)

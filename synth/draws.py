@@ -88,9 +88,7 @@ def block(seed: int, cause: int, a: int, b: int) -> tuple[np.uint64, np.uint64, 
     """The four 32-bit words drawn for `cause` and the ids `a` (64 bits) and `b` (32 bits)."""
     wide = np.uint64(a)
     key = np.uint64(seed)
-    return philox4x32(
-        wide & _MASK, wide >> _SHIFT, np.uint64(b) & _MASK, np.uint64(cause), key & _MASK, key >> _SHIFT
-    )
+    return philox4x32(wide & _MASK, wide >> _SHIFT, np.uint64(b) & _MASK, np.uint64(cause), key & _MASK, key >> _SHIFT)
 
 
 @register_jitable
@@ -150,9 +148,7 @@ def normal(seed: int, cause: Cause, a: IntArray | int, b: IntArray | int = 0) ->
     return _drawn(_fill_normal, seed, cause, a, b)
 
 
-def _drawn(
-    fill: Callable[..., None], seed: int, cause: Cause, a: IntArray | int, b: IntArray | int
-) -> FloatArray:
+def _drawn(fill: Callable[..., None], seed: int, cause: Cause, a: IntArray | int, b: IntArray | int) -> FloatArray:
     left, right = np.broadcast_arrays(np.asarray(a, np.int64), np.asarray(b, np.int64))
     out = np.empty(left.size)
     fill(np.uint64(seed), int(cause), left.ravel(), right.ravel(), out)

@@ -24,6 +24,7 @@ class Habits(NamedTuple):
     last_ms: IntArray  # (U, H) when last; negative before the start
 
     def copy(self) -> "Habits":
+        """Independent of the original from here on."""
         return Habits(self.store.copy(), self.orders.copy(), self.last_ms.copy())
 
 
@@ -94,7 +95,9 @@ def _draw_history(
     scale = match / np.sqrt(dims)
     for u in range(region.size):
         pool = by_region[start[region[u]] : start[region[u] + 1]]
-        wanted = min(poisson1(mean_stores, uniform1(seed, Cause.HISTORY_LENGTH, u, 0)), habits.store.shape[1], pool.size)
+        wanted = min(
+            poisson1(mean_stores, uniform1(seed, Cause.HISTORY_LENGTH, u, 0)), habits.store.shape[1], pool.size
+        )
         score = np.empty(pool.size)
         for p in range(pool.size):
             fit = 0.0

@@ -149,7 +149,8 @@ def _solve_intercepts(exposure: Exposure, asked: MarginalsConfig) -> Intercepts:
             f"ctr {asked.ctr:g}, cvr {asked.cvr:g} and repurchase_positives {asked.repurchase_positives:g} "
             "cannot be had together in this world"
         )
-    solved = Intercepts(*(float(x) for x in found.x), 0.0, 0.0)
+    click, conversion, habit = (float(x) for x in found.x)
+    solved = Intercepts(click, conversion, habit, 0.0, 0.0)
 
     def with_long(x: float) -> Intercepts:
         return solved._replace(long_click=x)
@@ -161,7 +162,9 @@ def _solve_intercepts(exposure: Exposure, asked: MarginalsConfig) -> Intercepts:
     long_click = brentq(lambda x: _obtained(exposure, with_long(x)).long_click_share - asked.long_click_share, *limits)
     unseen = _obtained(exposure, with_hide(_LOGIT_LIMIT)).hide_rate
     if unseen <= asked.hide_rate:
-        raise Impossible(f"hide_rate is {asked.hide_rate:g}, but only {unseen:.3g} of impressions are seen and not clicked")
+        raise Impossible(
+            f"hide_rate is {asked.hide_rate:g}, but only {unseen:.3g} of impressions are seen and not clicked"
+        )
     hide = brentq(lambda x: _obtained(exposure, with_hide(x)).hide_rate - asked.hide_rate, *limits)
     return solved._replace(long_click=long_click, hide=hide)
 
@@ -194,9 +197,14 @@ def solve_delay(points: tuple[DelayPoint, ...]) -> DelayLaw:
         found = root(gap, start, tol=1e-12)
         if found.success and found.x[1] < found.x[2] and np.abs(gap(found.x)).max() < 1e-9:
             return DelayLaw(float(expit(found.x[0])), float(np.exp(found.x[1])), float(np.exp(found.x[2])))
-    raise Impossible(f"no mixture of two exponentials goes through the delay points {list(zip(hours, share, strict=True))}")
+    raise Impossible(
+        f"no mixture of two exponentials goes through the delay points {list(zip(hours, share, strict=True))}"
+    )
 
 
 def within(law: DelayLaw, hours: float) -> float:
     """Share of orders placed within `hours` of the click."""
-    return float(law.fast_share * -np.expm1(-hours / law.fast_mean_h) + (1 - law.fast_share) * -np.expm1(-hours / law.slow_mean_h))
+    return float(
+        law.fast_share * -np.expm1(-hours / law.fast_mean_h)
+        + (1 - law.fast_share) * -np.expm1(-hours / law.slow_mean_h)
+    )

@@ -51,7 +51,16 @@ def retrieve(
     """
     candidates = np.full((len(requests), k), -1, np.int32)
     _retrieve(
-        np.uint64(seed), requests.id, requests.user, region, habit_store, ad_store, ad_of_store, pool, familiar, candidates
+        np.uint64(seed),
+        requests.id,
+        requests.user,
+        region,
+        habit_store,
+        ad_store,
+        ad_of_store,
+        pool,
+        familiar,
+        candidates,
     )
     return candidates
 
@@ -70,10 +79,11 @@ def _retrieve(  # type: ignore[no-untyped-def]
             if store < 0 or filled == k:
                 continue
             ad = ad_of_store[store]
-            if ad >= 0 and pool.eligible[ad]:
-                if uniform1(seed, Cause.RETRIEVAL_FAMILIAR, request[i], store) < familiar:
-                    candidates[i, filled] = ad
-                    filled += 1
+            if ad < 0 or not pool.eligible[ad]:
+                continue
+            if uniform1(seed, Cause.RETRIEVAL_FAMILIAR, request[i], store) < familiar:
+                candidates[i, filled] = ad
+                filled += 1
         first = pool.start[region[u]]
         size = pool.start[region[u] + 1] - first
         scratch[:size] = pool.ad[first : first + size]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
-IntArray = NDArray[np.int64]
+IntArray = NDArray[np.integer[Any]]  # int64 unless said otherwise
 IdArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
 

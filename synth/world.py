@@ -34,10 +34,12 @@ class Population:
 
     @property
     def ad_region(self) -> IdArray:
+        """(A,) region that each ad's store delivers in."""
         return self.stores.region[self.ads.store]
 
     @property
     def slot_effect(self) -> FloatArray:
+        """(s,) probability that a slot is looked at."""
         return np.asarray(self.config.feed.slot_effect)
 
     def requests_on(self, day: int, users: int | None = None) -> Requests:
@@ -45,6 +47,7 @@ class Population:
         return traffic.requests_on(day, self.users.activity[:users], self.config.traffic, self.seed)
 
     def pool(self, eligible: BoolArray) -> Pool:
+        """The ads that may compete; `eligible` is (A,)."""
         return make_pool(self.ad_region, eligible, self.config.population.regions)
 
     def candidates(self, requests: Requests, habits: Habits, pool: Pool, familiar: float) -> IdArray:
@@ -70,6 +73,7 @@ class World:
     marginals: list[Marginal]
 
     def candidates(self, requests: Requests, habits: Habits, pool: Pool) -> IdArray:
+        """Ads that compete for each request, (n, k)."""
         return self.population.candidates(requests, habits, pool, self.familiar)
 
     def respond(self, requests: Requests, shown_ad: IdArray, habits: Habits) -> tuple[Outcomes, Truth]:
