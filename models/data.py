@@ -1,6 +1,6 @@
 """Batches: what a model sees, the same in training and in serving; and how a log becomes one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -95,12 +95,21 @@ class Dataset:
         return self.batch.row >= 0
 
     def between(self, start_ms: int, stop_ms: int) -> "Dataset":
-        """Requests with start_ms <= time < stop_ms."""
+        """Requests with start_ms <= time < stop_ms, with their own rows of the table of ads."""
         a, b = np.searchsorted(self.time_ms, [start_ms, stop_ms])
+        batch = self.batch.rows(a, b)
+        used = batch.row[batch.row >= 0]
+        first, last = (used.min(), used.max() + 1) if used.size else (0, 0)
+        ads = AdTable(categorical=batch.ads.categorical[first:last], dense=batch.ads.dense[first:last])
         return Dataset(
-            schema=self.schema, batch=self.batch.rows(a, b), time_ms=self.time_ms[a:b], click=self.click[a:b],
+            schema=self.schema,
+            batch=replace(
+                batch, ads=ads, row=np.where(batch.row >= 0, batch.row - first, np.int32(-1)).astype(np.int32)
+            ),
+            time_ms=self.time_ms[a:b],
+            click=self.click[a:b],
             conversion=self.conversion[a:b],
-        )  # fmt: skip
+        )
 
     def cross(self, name: str) -> Float32Array:
         """(n, s) the cross feature `name`."""
