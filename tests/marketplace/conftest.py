@@ -1,0 +1,38 @@
+"""One small market, and one finished run of it, for all tests of the trunk."""
+
+from pathlib import Path
+
+import pytest
+
+from marketplace.experiment import DESIGNS, Pace, complete
+from marketplace.market import first_ranker, open_market
+from marketplace.runs import Run, new_run, open_run
+from marketplace.scenario import Scenario, load_scenario
+from marketplace.serve import Arm
+from synth.world import World
+
+TINY = Path(__file__).parents[2] / "scenarios" / "tiny.toml"
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Scenario:
+    return load_scenario(TINY)
+
+
+@pytest.fixture(scope="session")
+def world(tiny: Scenario) -> World:
+    return open_market(tiny)
+
+
+@pytest.fixture(scope="session")
+def ranker(tiny: Scenario) -> Arm:
+    return first_ranker(tiny)
+
+
+@pytest.fixture(scope="session")
+def finished(tiny: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of every stage and design."""
+    parent = tmp_path_factory.mktemp("runs")
+    with new_run(tiny, "compare", parent) as draft:
+        complete(draft, None, "report", DESIGNS, Pace(), lambda what, share: None)
+    return open_run(draft.folder)
