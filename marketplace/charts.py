@@ -83,7 +83,7 @@ def multiplier_chart(pacing: dict[str, list[float]]) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(title="day since the start", dtick=1)
     figure.update_yaxes(title="share of the full bid", range=[0, 1.05], tickformat=".0%")
-    return _styled(figure, height=260)
+    return _styled(figure, height=280)
 
 
 def _styled(figure: go.Figure, *, height: int) -> go.Figure:

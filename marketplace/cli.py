@@ -276,3 +276,7 @@ def _interrupt(signum: int, frame: object) -> None:
 def main() -> None:
     """Entry point."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """Predictors: one interface, a way to train each kind, and the calibrated model that is deployed."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,7 +71,12 @@ def save_model(model: Model, predictor: Saved, schema: Schema, folder: Path) -> 
     folder.mkdir(parents=True)
     predictor.save(folder)
     schema.save(folder)
-    card = {"kind": model.kind, "click": model.click._asdict(), "conversion": model.conversion._asdict()}
+    card = {
+        "kind": model.kind,
+        "click": model.click._asdict(),
+        "conversion": model.conversion._asdict(),
+        "sha256": {path.name: _digest(path) for path in sorted(folder.iterdir())},
+    }
     (folder / _CARD).write_text(json.dumps(card, indent=1) + "\n")
 
 
@@ -93,6 +99,9 @@ def load_model(folder: Path) -> Model:
     """
     try:
         card = json.loads((folder / _CARD).read_text())
+        for name, digest in card["sha256"].items():
+            if _digest(folder / name) != digest:
+                raise Unusable(f"{folder / name} is damaged: it is not the file that was saved")
         predictor = _LOAD[card["kind"]](folder, load_schema(folder))
         return Model(
             predictor=predictor, kind=card["kind"], click=Platt(**card["click"]), conversion=Platt(**card["conversion"])
@@ -101,3 +110,7 @@ def load_model(folder: Path) -> Model:
         raise Unusable(f"{folder} holds no whole model: {Path(error.filename).name} is missing") from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise Unusable(f"{folder / _CARD} is damaged: {error}") from None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
