@@ -160,7 +160,7 @@ def dashboard(
 
     Example: `marketplace dashboard runs --port 8600`
     """
-    import subprocess  # noqa: PLC0415
+    import os  # noqa: PLC0415
     from importlib.util import find_spec  # noqa: PLC0415
 
     with _refusals():
@@ -175,7 +175,7 @@ def dashboard(
     }  # fmt: skip
     command = [sys.executable, "-m", "streamlit", "run", str(app_file)]
     command += [f"--{key}={value}" for key, value in flags.items()] + ["--", str(runs.resolve())]
-    raise typer.Exit(subprocess.call(command))
+    os.execv(command[0], command)
 
 
 def _pace(threads: int, tick: int) -> "Pace":
