@@ -23,14 +23,17 @@ _CHUNK = 128  # requests scored at once, always as many: a row's last bits then 
 _WEIGHTS, _SHAPE = "network.safetensors", "network.json"
 
 
+Width = Annotated[int, Field(ge=16, multiple_of=16)]  # other widths would score a row differently in another place
+
+
 class NetworkConfig(BaseModel):
     """Multi-task network."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["network"]
-    embedding: Annotated[int, Field(ge=1)] = 16
-    hidden: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (128, 64)
+    embedding: Width = 16
+    hidden: tuple[Width, Width] = (128, 64)
     epochs: Annotated[int, Field(ge=1)] = 1
     batch_requests: Annotated[int, Field(ge=1)] = 512
     learning_rate: Annotated[float, Field(gt=0)] = 1e-2
