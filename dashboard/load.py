@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from dashboard.shape import check_report, check_scores
 from marketplace import words
-from marketplace.errors import Refused, refusing
+from marketplace.errors import Refused
 from marketplace.runs import MANIFEST, Run, open_run, read_json
 
 
@@ -45,8 +45,7 @@ def find_run(runs: Path, name: str) -> Run:
     folder = runs / name
     if folder.is_dir() and folder.resolve().parent != runs.resolve():
         raise Refused(f"run {name!r}: it is a link that leads out of the runs folder")
-    with refusing(f"run folder {folder}: {MANIFEST} is damaged", TypeError, UnicodeDecodeError):
-        return open_run(folder)
+    return open_run(folder)
 
 
 def read_run(run: Run) -> Shown:
@@ -57,18 +56,13 @@ def read_run(run: Run) -> Shown:
     """
     name, folder = run.folder.name, run.folder
     if run.has("report"):
-        report = _read(folder / "report.json")
+        report = read_json(folder / "report.json")
         check_report(report, f"{name}/report.json")
         return Shown(name, report, "" if "readout" in report else words.headline(report))
     stages = ", ".join(run.manifest["stages"]) or "nothing"
     lacks = f"Run {name} has no report yet: it holds {stages}. `marketplace compare {folder} --runs {folder.parent}` makes one."
     if not run.has("models"):
         return Shown(name, {}, lacks)
-    scores = _read(folder / "models.json")
+    scores = read_json(folder / "models.json")
     check_scores(scores, f"{name}/models.json")
     return Shown(name, {"models": scores}, lacks)
-
-
-def _read(path: Path) -> Any:
-    with refusing(f"{path} is damaged", UnicodeDecodeError):
-        return read_json(path)

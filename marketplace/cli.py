@@ -128,7 +128,9 @@ def list_(runs: Runs = _RUNS, as_json: Json = False) -> None:
     with _refusals():
         if not runs.is_dir():
             raise Refused(f"runs folder {runs}: there is none")
-        found = list_runs(runs)
+        found, damaged = list_runs(runs)
+    for refused in damaged:
+        print(f"marketplace: {refused}", file=sys.stderr)
     if as_json:
         print(json.dumps([{"folder": str(run.folder)} | run.manifest for run in found], indent=1))
         return
@@ -173,7 +175,7 @@ def dashboard(
         "server.address": "127.0.0.1", "server.port": port, "server.headless": "true",
         "server.fileWatcherType": "none", "browser.gatherUsageStats": "false",
     }  # fmt: skip
-    command = [sys.executable, "-m", "streamlit", "run", str(app_file)]
+    command = [sys.executable, "-P", "-m", "streamlit", "run", str(app_file)]
     command += [f"--{key}={value}" for key, value in flags.items()] + ["--", str(runs.resolve())]
     os.execv(command[0], command)
 

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from marketplace.errors import Refused
-from models.gbdt import GbdtConfig
-from models.network import NetworkConfig
+from models.config import GbdtConfig, ModelConfig, NetworkConfig
 from synth.config import Count, NonNegative, Positive, Share, Strict, WorldConfig
 
 
@@ -72,8 +71,8 @@ class FirstRankerConfig(Strict):
 class ModelsConfig(Strict):
     """What the arms predict with."""
 
-    control: Annotated[GbdtConfig | NetworkConfig, Field(discriminator="kind")]
-    treatment: Annotated[GbdtConfig | NetworkConfig, Field(discriminator="kind")]
+    control: ModelConfig
+    treatment: ModelConfig
 
 
 class ExperimentConfig(Strict):

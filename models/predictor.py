@@ -5,19 +5,17 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Protocol
-
-from pydantic import Field
+from typing import Protocol
 
 from models.calibration import Platt, fit_platt
+from models.config import GbdtConfig, NetworkConfig
 from models.data import Batch, Dataset, Float32Array, Predictions
 from models.errors import Unusable
-from models.gbdt import GbdtConfig, fit_gbdt, load_gbdt
-from models.network import NetworkConfig, load_network
+from models.gbdt import fit_gbdt, load_gbdt
+from models.network import load_network
 from models.schema import Schema, load_schema
 from models.train import fit_network
 
-ModelConfig = Annotated[GbdtConfig | NetworkConfig, Field(discriminator="kind")]
 _CARD = "model.json"
 
 

@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
-from typer.testing import CliRunner
 
 import dashboard
 from dashboard.load import run_names
 from marketplace import words
-from marketplace.cli import app
 
 ROOT = Path(dashboard.__file__).parent
 SCENARIO = ROOT.parent / "scenarios" / "tiny.toml"
@@ -24,19 +22,10 @@ VIEWS = "overview", "calibration", "pacing", "models"
 FILES = "manifest.json", "models.json", "report.json"
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A whole run of the tiny scenario."""
-    runs = tmp_path_factory.mktemp("finished")
-    done = CliRunner().invoke(app, ["compare", str(SCENARIO), "--runs", str(runs)])
-    assert done.exit_code == 0, done.output
-    return next(runs.iterdir())
-
-
 @pytest.fixture
 def runs(tmp_path, finished):
     """A runs folder with one finished run, called good: the files that the dashboard reads."""
-    copy(finished, tmp_path / "runs" / "good")
+    copy(finished.folder, tmp_path / "runs" / "good")
     return tmp_path / "runs"
 
 
@@ -245,7 +234,7 @@ def test_every_axis_has_a_title_and_every_table_a_download(see, view):
 
 
 def test_the_newest_run_is_shown_first_and_the_link_names_it(see, runs, finished):
-    newer = copy(finished, runs / "newer")
+    newer = copy(finished.folder, runs / "newer")
     edit(newer, "manifest.json", lambda manifest: manifest.update(started="2999-01-01T00:00:00+00:00"))
     at = see()
 
@@ -255,7 +244,7 @@ def test_the_newest_run_is_shown_first_and_the_link_names_it(see, runs, finished
 
 
 def test_a_link_opens_its_run_in_every_view_and_the_selector_another(see, runs, finished):
-    other = copy(finished, runs / "other")
+    other = copy(finished.folder, runs / "other")
     edit(other, "report.json", lambda report: report.update(description="another market"))
     at = see(run="other")
 
@@ -269,7 +258,7 @@ def test_a_link_opens_its_run_in_every_view_and_the_selector_another(see, runs, 
 
 @pytest.mark.parametrize("name", ["..", ".", "../outside", "good/../../outside", "/", "a/b", "..\\outside", "a\0b"])
 def test_a_link_cannot_lead_out_of_the_runs_folder(see, runs, finished, name):
-    copy(finished, runs.parent / "outside")
+    copy(finished.folder, runs.parent / "outside")
     at = see(run=name)
 
     assert "a run's name has no slash" in said(at)
@@ -277,7 +266,7 @@ def test_a_link_cannot_lead_out_of_the_runs_folder(see, runs, finished, name):
 
 
 def test_neither_can_a_symbolic_link(see, runs, finished):
-    (runs / "linked").symlink_to(copy(finished, runs.parent / "outside"))
+    (runs / "linked").symlink_to(copy(finished.folder, runs.parent / "outside"))
     at = see(run="linked")
 
     assert "leads out of the runs folder" in said(at)
@@ -311,7 +300,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("content", BROKEN)
 def test_a_damaged_manifest_is_a_sentence_and_leaves_the_other_runs_alone(see, runs, finished, content):
-    bad = copy(finished, runs / "bad")
+    bad = copy(finished.folder, runs / "bad")
     (bad / "manifest.json").write_bytes(content)
 
     assert "manifest.json is damaged" in said(see(run="bad"))
@@ -398,7 +387,7 @@ def test_an_alarm_of_the_sample_ratio_is_an_error_on_the_page(see, runs):
 
 
 def test_a_name_with_markdown_in_it_is_shown_as_it_is(see, runs, finished):
-    copy(finished, runs / "*bold* $x$ `y`")
+    copy(finished.folder, runs / "*bold* $x$ `y`")
     at = see(run="*bold* $x$ `y`")
 
     assert at.header

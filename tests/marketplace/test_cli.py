@@ -39,7 +39,9 @@ def test_every_command_explains_itself_with_an_example(command):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys, marketplace.cli; print([m for m in ('torch', 'numpy', 'numba', 'streamlit') if m in sys.modules])"
+    code = (
+        "import sys, marketplace.cli; print([m for m in ('torch', 'numpy', 'numba', 'streamlit') if m in sys.modules])"
+    )
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

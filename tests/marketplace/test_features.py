@@ -19,7 +19,13 @@ def request(user, time_ms=30 * HOUR_MS):
 
 def order(user, store, ad, time_ms):
     orders = np.zeros(1, ORDER)
-    orders["user"], orders["store"], orders["ad"], orders["time_ms"], orders["attributed"] = user, store, ad, time_ms, True
+    orders["user"], orders["store"], orders["ad"], orders["time_ms"], orders["attributed"] = (
+        user,
+        store,
+        ad,
+        time_ms,
+        True,
+    )
     return orders
 
 

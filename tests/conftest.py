@@ -11,7 +11,7 @@ from marketplace.scenario import Scenario, load_scenario
 from marketplace.serve import Arm
 from synth.world import World
 
-TINY = Path(__file__).parents[2] / "scenarios" / "tiny.toml"
+TINY = Path(__file__).parents[1] / "scenarios" / "tiny.toml"
 
 
 @pytest.fixture(scope="session")
