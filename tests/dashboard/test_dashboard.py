@@ -17,7 +17,6 @@ from dashboard.load import run_names
 from marketplace import words
 
 ROOT = Path(dashboard.__file__).parent
-SCENARIO = ROOT.parent / "scenarios" / "tiny.toml"
 VIEWS = "overview", "calibration", "pacing", "models"
 FILES = "manifest.json", "models.json", "report.json"
 
