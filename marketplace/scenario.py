@@ -17,8 +17,10 @@ from synth.config import Count, NonNegative, Positive, Share, Strict, WorldConfi
 class CalendarConfig(Strict):
     """How long the log is collected under the first ranker, and how long the test runs."""
 
-    log_days: int = Field(7, ge=3, description="the last but one calibrates the models, the last evaluates them")
-    test_days: int = Field(7, ge=1)
+    log_days: int = Field(
+        7, ge=3, le=365, description="the last but one calibrates the models, the last evaluates them"
+    )
+    test_days: int = Field(7, ge=1, le=365)
 
 
 class AuctionConfig(Strict):

@@ -22,6 +22,11 @@ def figure(x: float | None) -> str:
     return f"{x:,.0f}" if abs(x) >= 10_000 else f"{x:.4g}"
 
 
+def count(n: int | None) -> str:
+    """A whole number with thousands separated."""
+    return DASH if n is None else f"{n:,}"
+
+
 def percent(x: float | None, *, sign: bool = True) -> str:
     """A share as a percentage with two decimals."""
     if x is None:

@@ -94,6 +94,10 @@ def test_the_report_in_the_terminal_answers_the_question_first(finished):
         (("simulate", TINY, "--design", "abc"), "--design 'abc': there are ab, aa, control, treatment"),
         (("generate", TINY, "--set", "world.population.users=0"), "world.population.users"),
         (("generate", TINY, "--set", "first_ranker.click.weights.known_order=1"), "known_order names no dense feature"),
+        (
+            ("generate", TINY, "--set", "world.population.requests_per_day=400"),
+            "times a day, at most 150 are simulated",
+        ),
         (("generate", TINY, "--set", "world.marginals.ctr=0.9"), "of the impressions are looked at"),
         (("generate", TINY, "--set", "world.marginals.repurchase_negatives=0.99"), "repurchase_negatives is 0.99"),
     ],
