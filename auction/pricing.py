@@ -15,6 +15,17 @@ class Pricing(IntEnum):
     CPC = 1  # a click
     CPA = 2  # an attributed conversion
     OCPM = 3  # an impression, at a bid that aims at conversions
+    VALUE = 4  # an impression, at a bid that aims at the value of conversions (ROAS)
+
+
+def ecpm(bid: FloatArray, probability: FloatArray) -> FloatArray:
+    """USD per thousand examined impressions, of a bid or price in USD per billable event with that probability."""
+    return 1000.0 * bid * probability
+
+
+def per_event(ecpm: FloatArray, probability: FloatArray) -> FloatArray:
+    """USD per billable event: the inverse of `ecpm`."""
+    return ecpm / (1000.0 * probability)
 
 
 def competing_bids(
@@ -25,27 +36,37 @@ def competing_bids(
     active: BoolArray,
     pctr: Float32Array,
     pcvr: Float32Array,
+    pvalue: Float32Array | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Bid per billable event and probability of that event given examination.
 
-    CPM: (bid, 1). CPC: (bid, pctr). CPA: (bid, pctr pcvr). oCPM: (target pctr pcvr, 1). The score, bid x probability, is
-    USD per examined impression for all of them.
+    CPM: (bid, 1). CPC: (bid, pctr). CPA: (bid, pctr pcvr). oCPM: (target pctr pcvr, 1). Value: (bid pctr pcvr pvalue, 1). The
+    score, bid x probability, is USD per examined impression for all of them.
 
     Args:
         campaign: (n, k) campaign of each candidate, -1 where there is none.
         pricing: (c,) a `Pricing` per campaign.
-        bid_usd: (c,) USD per impression, click or conversion; the target per conversion for oCPM.
+        bid_usd: (c,) USD per impression, click or conversion; the target per conversion for oCPM; for value, USD per USD of
+            conversion value, the inverse of the target ROAS.
         multiplier: (c,) pacing multiplier.
         active: (c,) False for a campaign that cannot pay; it bids 0.
         pctr: (n, k) predicted click probability given examination.
         pcvr: (n, k) predicted conversion probability given click.
+        pvalue: (n, k) predicted USD of a conversion; for value pricing.
 
     Returns:
         bid and quality, each (n, k); the bid is 0 and the quality 1 where nobody competes.
+
+    Raises:
+        ValueError: If a campaign is priced by value and `pvalue` is not given.
     """
+    if pvalue is None:
+        if (pricing == Pricing.VALUE).any():
+            raise ValueError("pvalue is None, it must be given where a campaign is priced by value")
+        pvalue = pcvr
     bid = np.zeros(campaign.shape)
     quality = np.ones(campaign.shape)
-    _competing_bids(campaign, pricing, bid_usd * multiplier * active, pctr, pcvr, bid, quality)
+    _competing_bids(campaign, pricing, bid_usd * multiplier * active, pctr, pcvr, pvalue, bid, quality)
     return bid, quality
 
 
@@ -56,6 +77,7 @@ def _competing_bids(
     paced: FloatArray,
     pctr: Float32Array,
     pcvr: Float32Array,
+    pvalue: Float32Array,
     bid: FloatArray,
     quality: FloatArray,
 ) -> None:
@@ -72,3 +94,5 @@ def _competing_bids(
                 quality[i, j] = pctr[i, j] * pcvr[i, j]
             elif kind == Pricing.OCPM:
                 bid[i, j] *= pctr[i, j] * pcvr[i, j]
+            elif kind == Pricing.VALUE:
+                bid[i, j] *= pctr[i, j] * pcvr[i, j] * pvalue[i, j]

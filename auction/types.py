@@ -13,6 +13,7 @@ IdArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
 
 MICROS = 1_000_000
+FORGIVEN = 1.0 + 4 * float(np.finfo(np.float64).eps)  # what a value just below a whole micro may lack, as a factor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,6 +24,11 @@ class Allocation:
     price_micros: IntArray  # (n, s) micros of USD per billable event
 
 
+def sold(winner: IntArray, price_usd: FloatArray) -> Allocation:
+    """The allocation of the slots to `winner` (n, s) at `price_usd` (n, s), which counts where somebody won."""
+    return Allocation(winner=winner, price_micros=to_micros(np.where(winner >= 0, price_usd, 0.0)))
+
+
 def to_micros(usd: FloatArray | float) -> IntArray:
     """Micros of USD, rounded down.
 
@@ -30,4 +36,4 @@ def to_micros(usd: FloatArray | float) -> IntArray:
     decimal is stored.
     """
     micros = np.asarray(usd, np.float64) * MICROS
-    return np.floor(micros * (1.0 + 4 * np.finfo(np.float64).eps)).astype(np.int64)
+    return np.floor(micros * FORGIVEN).astype(np.int64)
