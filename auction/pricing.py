@@ -84,7 +84,7 @@ def _competing_bids(
     for i in range(campaign.shape[0]):
         for j in range(campaign.shape[1]):
             c = campaign[i, j]
-            if c < 0 or paced[c] <= 0.0:
+            if c < 0:
                 continue
             kind = pricing[c]
             bid[i, j] = paced[c]

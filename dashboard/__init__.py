@@ -1,0 +1,1 @@
+"""Dashboard: the window on finished runs, which computes nothing."""

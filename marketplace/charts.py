@@ -1,10 +1,13 @@
-"""Charts of a report's content, as Plotly figures; colours that colour-blind readers can tell apart (Okabe & Ito)."""
+"""Charts of a report's content, as Plotly figures; colours that colour-blind readers can tell apart (Okabe & Ito).
+
+Their blue is lightened, so that every colour has a contrast of 3 or more on white and on black.
+"""
 
 from typing import Any
 
 import plotly.graph_objects as go
 
-CONTROL, TREATMENT, TRUTH, QUIET = "#0072B2", "#D55E00", "#009E73", "#888888"
+CONTROL, TREATMENT, TRUTH, QUIET = "#2B8CC4", "#D55E00", "#009E73", "#888888"
 _DASH = {"spent_usd": "solid", "planned_usd": "dot"}
 
 
@@ -28,7 +31,7 @@ def lift_chart(readout: list[dict[str, Any]]) -> go.Figure:
     known = [row for row in rows if row["true_lift"] is not None]
     figure.add_scatter(
         x=[row["true_lift"] for row in known], y=[row["metric"] for row in known], mode="markers", name="true lift",
-        marker={"color": TREATMENT, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
+        marker={"color": TRUTH, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
         hovertemplate="%{y}: %{x:.2%}<extra>true</extra>",
     )  # fmt: skip
     figure.update_xaxes(title="lift of treatment over control", tickformat=".1%")
@@ -67,8 +70,20 @@ def pacing_chart(pacing: dict[str, list[float]]) -> go.Figure:
             hovertemplate="day %{x:.2f}: $%{y:,.0f} an hour",
         )  # fmt: skip
     figure.update_xaxes(title="day since the start", dtick=1)
-    figure.update_yaxes(title="USD per hour", rangemode="tozero")
+    figure.update_yaxes(title="USD per hour", rangemode="tozero", tickformat=",")
     return _styled(figure, height=360)
+
+
+def multiplier_chart(pacing: dict[str, list[float]]) -> go.Figure:
+    """Mean bid multiplier of the campaigns by hour; at 1 a campaign bids in full."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[hour / 24 for hour in pacing["hour"]], y=pacing["multiplier"], mode="lines", name="bid multiplier",
+        line={"color": CONTROL}, hovertemplate="day %{x:.2f}: %{y:.3f}<extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(title="day since the start", dtick=1)
+    figure.update_yaxes(title="share of the full bid", range=[0, 1.05], tickformat=".0%")
+    return _styled(figure, height=280)
 
 
 def _styled(figure: go.Figure, *, height: int) -> go.Figure:

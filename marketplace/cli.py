@@ -128,7 +128,9 @@ def list_(runs: Runs = _RUNS, as_json: Json = False) -> None:
     with _refusals():
         if not runs.is_dir():
             raise Refused(f"runs folder {runs}: there is none")
-        found = list_runs(runs)
+        found, damaged = list_runs(runs)
+    for refused in damaged:
+        print(f"marketplace: {refused}", file=sys.stderr)
     if as_json:
         print(json.dumps([{"folder": str(run.folder)} | run.manifest for run in found], indent=1))
         return
@@ -160,7 +162,7 @@ def dashboard(
 
     Example: `marketplace dashboard runs --port 8600`
     """
-    import subprocess  # noqa: PLC0415
+    import os  # noqa: PLC0415
     from importlib.util import find_spec  # noqa: PLC0415
 
     with _refusals():
@@ -173,9 +175,9 @@ def dashboard(
         "server.address": "127.0.0.1", "server.port": port, "server.headless": "true",
         "server.fileWatcherType": "none", "browser.gatherUsageStats": "false",
     }  # fmt: skip
-    command = [sys.executable, "-m", "streamlit", "run", str(app_file)]
+    command = [sys.executable, "-P", "-m", "streamlit", "run", str(app_file)]
     command += [f"--{key}={value}" for key, value in flags.items()] + ["--", str(runs.resolve())]
-    raise typer.Exit(subprocess.call(command))
+    os.execv(command[0], command)
 
 
 def _pace(threads: int, tick: int) -> "Pace":
@@ -276,3 +278,7 @@ def _interrupt(signum: int, frame: object) -> None:
 def main() -> None:
     """Entry point."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -84,9 +85,11 @@ def collect_log(draft: Draft, pace: Pace, progress: Progress) -> None:
     """Solve the market and collect its log under the first ranker."""
     scenario = draft.scenario
     progress("market", 0.0)
+    started = perf_counter()
     with refusing(f"scenario {scenario.name}", Impossible, Unusable):
         world = open_market(scenario)
         ranker = first_ranker(scenario)
+    market_s = perf_counter() - started
     progress("market", 1.0)
     save_world(world, draft.folder / "truth")
     state = new_state(scenario, world.population)
@@ -98,7 +101,7 @@ def collect_log(draft: Draft, pace: Pace, progress: Progress) -> None:
         )  # fmt: skip
         digest = recorder.digest()
     save_state(state, draft.folder / "state")
-    draft.stages["log"] = {"digest": digest} | _speed(result)
+    draft.stages["log"] = {"digest": digest, "market_s": round(market_s, 2)} | _speed(result)
 
 
 def train_models(draft: Draft, pace: Pace, progress: Progress) -> None:
@@ -185,7 +188,7 @@ def _speed(result: Result) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def report(draft: Draft, progress: Progress) -> dict[str, Any]:
+def report(draft: Draft, progress: Progress) -> None:
     """Read the simulations and write the report."""
     progress("report", 0.0)
     content = build_report(draft.folder, draft.scenario, draft.stages)
@@ -193,7 +196,6 @@ def report(draft: Draft, progress: Progress) -> dict[str, Any]:
     (draft.folder / "report.html").write_text(render_html(content))
     draft.stages["report"] = {}
     progress("report", 1.0)
-    return content
 
 
 def design_of(design: str, served: dict[str, Arm], scenario: Scenario) -> tuple[tuple[Arm, ...], Assignment]:

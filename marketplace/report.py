@@ -163,11 +163,15 @@ def _rows(query: str, *files: Path) -> list[dict[str, Any]]:
 
 
 def _stages(stages: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = [("log", stages["log"])] + [(f"simulate {name}", s) for name, s in stages["simulations"].items()]
-    return [
-        {"stage": name, **{key: stage[key] for key in ("requests", "wall_s", "requests_per_s", "cpu_s")}}
-        for name, stage in rows
-    ]
+    """Wall time of every stage; requests and their rate where the stage serves some."""
+    own = "requests", "wall_s", "requests_per_s", "cpu_s"
+    none = dict.fromkeys(("requests", "requests_per_s")) | {"cpu_s": {}}
+    rows = [{"stage": "market", "wall_s": stages["log"]["market_s"]} | none]
+    rows += [{"stage": "log"} | {key: stages["log"][key] for key in own}]
+    rows += [{"stage": f"train {name}", "wall_s": s} | none for name, s in stages["models"]["train_s"].items()]
+    for name, stage in stages["simulations"].items():
+        rows.append({"stage": f"simulate {name}"} | {key: stage[key] for key in own})
+    return rows
 
 
 def _digests(stages: dict[str, Any]) -> dict[str, str]:

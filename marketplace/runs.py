@@ -126,18 +126,22 @@ def open_run(folder: Path) -> Run:
         raise Refused(
             f"run folder {folder}: {MANIFEST} is missing, the run was interrupted or this is no run"
         ) from None
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(f"run folder {folder}: {MANIFEST} is damaged: {error}") from None
-    for stage in stages:
-        if stage not in STAGES:
-            raise Refused(f"run folder {folder}: {MANIFEST} is damaged: unknown stage {stage!r}")
+    if not isinstance(stages, dict) or not set(stages) <= set(STAGES):
+        raise Refused(f"run folder {folder}: {MANIFEST} is damaged: stages are {stages!r}")
     return Run(folder=folder, manifest=manifest)
 
 
-def list_runs(parent: Path) -> list[Run]:
-    """All finished runs below `parent`, newest first."""
-    found = (path.parent for path in parent.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(_STAGING))
-    return sorted((open_run(folder) for folder in found), key=lambda run: run.manifest.get("started", ""), reverse=True)
+def list_runs(parent: Path) -> tuple[list[Run], list[Refused]]:
+    """All finished runs below `parent`, newest first, and what is wrong with those that cannot be opened."""
+    runs, damaged = [], []
+    for path in sorted(parent.glob(f"[!.]*/{MANIFEST}")):
+        try:
+            runs.append(open_run(path.parent))
+        except Refused as refused:
+            damaged.append(refused)
+    return sorted(runs, key=lambda run: str(run.manifest.get("started", "")), reverse=True), damaged
 
 
 def scenario_of(source: Path, overrides: list[str], seed: int | None) -> tuple[Scenario, Run | None]:
@@ -159,5 +163,5 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise Refused(f"{path} is damaged: {error}") from error

@@ -10,16 +10,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from marketplace.errors import Refused
-from models.gbdt import GbdtConfig
-from models.network import NetworkConfig
+from models.config import GbdtConfig, ModelConfig, NetworkConfig
 from synth.config import Count, NonNegative, Positive, Share, Strict, WorldConfig
 
 
 class CalendarConfig(Strict):
     """How long the log is collected under the first ranker, and how long the test runs."""
 
-    log_days: int = Field(7, ge=3, description="the last but one calibrates the models, the last evaluates them")
-    test_days: int = Field(7, ge=1)
+    log_days: int = Field(
+        7, ge=3, le=365, description="the last but one calibrates the models, the last evaluates them"
+    )
+    test_days: int = Field(7, ge=1, le=365)
 
 
 class AuctionConfig(Strict):
@@ -72,8 +73,8 @@ class FirstRankerConfig(Strict):
 class ModelsConfig(Strict):
     """What the arms predict with."""
 
-    control: Annotated[GbdtConfig | NetworkConfig, Field(discriminator="kind")]
-    treatment: Annotated[GbdtConfig | NetworkConfig, Field(discriminator="kind")]
+    control: ModelConfig
+    treatment: ModelConfig
 
 
 class ExperimentConfig(Strict):

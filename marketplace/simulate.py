@@ -91,6 +91,7 @@ def simulate(
         for process in (market.keep_days, market.publish, market.pace, market.serve):
             env.process(process(env))
         env.run(until=(first_day + days) * DAY_MS)
+        market.end_interval()
         recorder.end_day(first_day + days - 1)
     return Result(
         counters=market.counters, spending=market.spending(), revenue_micros=state.ledger.billed - billed,
@@ -117,7 +118,8 @@ class _Market:
         self.pacer = pacer_of(scenario.pacing)
         self.counters = new_counters(len(population.users.region))
         self.today = Requests.stack([population.requests_on(first_day, 1).rows(0, 0)])
-        self.spent = np.zeros(len(self.terms.pricing))
+        self.spent = np.zeros(len(self.terms.pricing), np.int64)
+        self.plan = 0.0
         self.spent_rows: list[FloatArray] = []
         self.planned_rows: list[FloatArray] = []
         self.multiplier_rows: list[FloatArray] = []
@@ -143,17 +145,20 @@ class _Market:
 
     def pace(self, env: simpy.Environment) -> _Process:
         """Move every campaign's multiplier once per pacing interval."""
-        state = self.state
-        budget = state.ledger.daily / MICROS
         while True:
-            plan = expected_share(self.scenario.world.traffic, env.now, env.now + self.interval_ms)
-            self.multiplier_rows.append(self.pacer.multiplier(state.pacing))
+            self.plan = expected_share(self.scenario.world.traffic, env.now, env.now + self.interval_ms)
             yield env.timeout(self.interval_ms)
-            self.spent_rows.append(self.spent)
-            self.planned_rows.append(budget * plan)
-            share = np.divide(self.spent, budget, out=np.zeros_like(budget), where=budget > 0)
-            state.pacing = self.pacer.update(state.pacing, share, np.full_like(budget, plan))
-            self.spent = np.zeros_like(self.spent)
+            self.end_interval()
+
+    def end_interval(self) -> None:
+        """Hold the interval's spend against its plan."""
+        state, budget = self.state, self.state.ledger.daily / MICROS
+        self.spent_rows.append(self.spent / MICROS)
+        self.planned_rows.append(budget * self.plan)
+        self.multiplier_rows.append(self.pacer.multiplier(state.pacing))
+        share = np.divide(self.spent_rows[-1], budget, out=np.zeros_like(budget), where=budget > 0)
+        state.pacing = self.pacer.update(state.pacing, share, np.full_like(budget, self.plan))
+        self.spent = np.zeros_like(self.spent)
 
     def serve(self, env: simpy.Environment) -> _Process:
         """Serve the requests of each pacing interval, then let users remember what they ordered."""
@@ -205,5 +210,5 @@ class _Market:
             start_ms=self.first_day * DAY_MS + np.arange(n) * self.interval_ms,
             spent_usd=np.stack(self.spent_rows),
             planned_usd=np.stack(self.planned_rows),
-            multiplier=np.stack(self.multiplier_rows[:n]),
+            multiplier=np.stack(self.multiplier_rows),
         )

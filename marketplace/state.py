@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def load_state(scenario: Scenario, population: Population, folder: Path) -> Stat
         for name in _COUNTERS:
             setattr(state.features, name, arrays[name])
         state.ledger.remaining, state.pacing, state.orders = arrays["remaining"], arrays["pacing"], arrays["orders"]
-    except (OSError, KeyError, ValueError, EOFError) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise Refused(f"{folder / _FILE} is missing or damaged: {error}") from None
     if state.habits.store.shape != population.habits.store.shape:
         raise Refused(f"{folder / _FILE} is of a market with {len(state.habits.store)} users")

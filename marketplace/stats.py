@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import tea_tasting as tt
 from tea_tasting.aggr import Aggregates
 
@@ -44,15 +43,22 @@ def effect(metric: Metric, control: Moments, treatment: Moments) -> Effect:
             cov_={("x", "y"): moments.cov[numerator, denominator]},
         )
 
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = test.analyze({0: aggregates(control), 1: aggregates(treatment)}, 0, 1)
     lift = after / before - 1
-    if not np.isfinite(found.pvalue):
+    if not (_varies(metric, control) or _varies(metric, treatment)):
         return Effect(before, after, lift, None, None, None, "does not vary")
+    found = test.analyze({0: aggregates(control), 1: aggregates(treatment)}, 0, 1)
     return Effect(
         before, after, lift, float(found.rel_effect_size_ci_lower), float(found.rel_effect_size_ci_upper),
         float(found.pvalue),
     )  # fmt: skip
+
+
+def _varies(metric: Metric, moments: Moments) -> bool:
+    """Whether the numerator is more than a constant times the denominator, beyond rounding."""
+    x, y = place(metric.numerator), place(metric.denominator)
+    ratio = moments.mean[x] / moments.mean[y]
+    own, other = moments.cov[x, x], ratio**2 * moments.cov[y, y]
+    return bool(own + other - 2 * ratio * moments.cov[x, y] > 1e-9 * (own + other))
 
 
 def sample_ratio_p(control: Moments, treatment: Moments, shares: tuple[float, float]) -> float:

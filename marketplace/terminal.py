@@ -93,5 +93,7 @@ def _aa(rows: list[dict[str, Any]]) -> Table:
 def _stages(rows: list[dict[str, Any]]) -> Table:
     table = _table("Time", ("stage",), ("requests", "seconds", "requests/s"))
     for row in rows:
-        table.add_row(row["stage"], f"{row['requests']:,}", f"{row['wall_s']:.1f}", f"{row['requests_per_s']:,}")
+        table.add_row(
+            row["stage"], words.count(row["requests"]), f"{row['wall_s']:.1f}", words.count(row["requests_per_s"])
+        )
     return table

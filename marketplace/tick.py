@@ -7,7 +7,6 @@ import numpy as np
 
 from auction import Allocation
 from auction.pricing import Pricing
-from auction.types import MICROS
 from marketplace.ledger import Ledger
 from marketplace.orders import ORDER, Orders, in_time
 from marketplace.serve import Arm, Offers, Scored, Terms, auction_off, offers_of
@@ -157,15 +156,19 @@ def _new_orders(
     return orders, row
 
 
-def spending_of(scored: Scored, shown: Shown, terms: Terms) -> FloatArray:
-    """(c,) USD that pacing sees spent in a tick.
+def spending_of(scored: Scored, shown: Shown, terms: Terms) -> IntArray:
+    """(c,) micros that pacing sees spent in a tick; whole, so that their sum does not depend on how ticks are cut.
 
     What impressions and clicks were billed, and for CPA the charge expected of each click: price x pcvr. Counting it when the
     conversion comes would let a day's clicks overrun the budget of the days that pay for them.
     """
     column = np.maximum(shown.column, 0)
-    expected = shown.price_micros * np.take_along_axis(scored.pcvr, column, axis=1)
+    expected = (shown.price_micros * np.take_along_axis(scored.pcvr, column, axis=1).astype(np.float64)).astype(
+        np.int64
+    )
     by_order = (terms.pricing[shown.campaign] == Pricing.CPA) & shown.outcomes.clicked
-    spent = np.where(by_order, expected, shown.billed_micros) / MICROS
+    spent = np.where(by_order, expected, shown.billed_micros)
+    total = np.zeros(len(terms.pricing), np.int64)
     sold = shown.campaign >= 0
-    return np.bincount(shown.campaign[sold], spent[sold], minlength=len(terms.pricing)).astype(np.float64, copy=False)
+    np.add.at(total, shown.campaign[sold], spent[sold])
+    return total

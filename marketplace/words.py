@@ -3,6 +3,14 @@
 from typing import Any
 
 DASH = "–"
+_MARGINALS = {
+    "ctr": "clicks per ad impression",
+    "cvr": "orders per click, however late",
+    "repurchase_positives": "share of ordering impressions whose user knew the store",
+    "repurchase_negatives": "the same share among the other impressions",
+    "long_click_share": "long clicks per click",
+    "hide_rate": "hides per impression",
+}
 
 
 def figure(x: float | None) -> str:
@@ -12,6 +20,11 @@ def figure(x: float | None) -> str:
     if x and abs(x) < 0.001:
         return f"{x:.3g}"
     return f"{x:,.0f}" if abs(x) >= 10_000 else f"{x:.4g}"
+
+
+def count(n: int | None) -> str:
+    """A whole number with thousands separated."""
+    return DASH if n is None else f"{n:,}"
 
 
 def percent(x: float | None, *, sign: bool = True) -> str:
@@ -44,6 +57,12 @@ def verdict(row: dict[str, Any]) -> str:
         return ""
     up = row["lift"] > 0
     return "" if not row["good"] else ("better" if up == (row["good"] == "up") else "worse")
+
+
+def marginal_unit(name: str) -> str:
+    """What a marginal of the market counts, and per what."""
+    hours = name.removeprefix("ordered_within_").removesuffix("h")
+    return _MARGINALS.get(name, DASH) if hours == name else f"share of orders placed within {hours} h of the click"
 
 
 def headline(content: dict[str, Any]) -> str:

@@ -149,7 +149,7 @@ def read_log(folder: Path, snapshot_ms: int) -> Dataset:
                     snapshot_ms,
                 ],
             ).to_arrow_table()  # fmt: skip
-        except (duckdb.IOException, duckdb.InvalidInputException, duckdb.BinderException) as error:
+        except duckdb.Error as error:
             raise Unusable(f"the log in {folder} is damaged: {str(error).splitlines()[0]}") from None
     if not impressions.num_rows:
         raise Unusable(f"the log in {folder} holds no impression before {snapshot_ms} ms")

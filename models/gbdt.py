@@ -2,30 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import lightgbm
 import numpy as np
 from numba import njit
-from pydantic import BaseModel, ConfigDict, Field
 
+from models.config import GbdtConfig
 from models.data import Batch, Dataset, Float32Array, IdArray
 from models.errors import Unusable
 from models.schema import Kind, Schema, Side
 
 _MANY = 64  # a category with more values than this is left to its aggregates
-
-
-class GbdtConfig(BaseModel):
-    """LightGBM."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["lightgbm"]
-    trees: Annotated[int, Field(ge=1)] = 60
-    leaves: Annotated[int, Field(ge=2)] = 31
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.12
-    min_rows_per_leaf: Annotated[int, Field(ge=1)] = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,32 +8,18 @@ an elementwise product of two vectors, as in product-based networks (Qu et al. 2
 import json
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from models.config import NetworkConfig
 from models.data import AdTable, Batch, Float32Array
 from models.schema import Kind, Schema, Side
 
 _CHUNK = 128  # requests scored at once, always as many: a row's last bits then never depend on its company
 _WEIGHTS, _SHAPE = "network.safetensors", "network.json"
-
-
-class NetworkConfig(BaseModel):
-    """Multi-task network."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["network"]
-    embedding: Annotated[int, Field(ge=1)] = 16
-    hidden: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (128, 64)
-    epochs: Annotated[int, Field(ge=1)] = 1
-    batch_requests: Annotated[int, Field(ge=1)] = 512
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-2
 
 
 class Net(nn.Module):

@@ -1,22 +1,21 @@
 """Predictors: one interface, a way to train each kind, and the calibrated model that is deployed."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Protocol
-
-from pydantic import Field
+from typing import Protocol
 
 from models.calibration import Platt, fit_platt
+from models.config import GbdtConfig, NetworkConfig
 from models.data import Batch, Dataset, Float32Array, Predictions
 from models.errors import Unusable
-from models.gbdt import GbdtConfig, fit_gbdt, load_gbdt
-from models.network import NetworkConfig, load_network
+from models.gbdt import fit_gbdt, load_gbdt
+from models.network import load_network
 from models.schema import Schema, load_schema
 from models.train import fit_network
 
-ModelConfig = Annotated[GbdtConfig | NetworkConfig, Field(discriminator="kind")]
 _CARD = "model.json"
 
 
@@ -70,7 +69,12 @@ def save_model(model: Model, predictor: Saved, schema: Schema, folder: Path) -> 
     folder.mkdir(parents=True)
     predictor.save(folder)
     schema.save(folder)
-    card = {"kind": model.kind, "click": model.click._asdict(), "conversion": model.conversion._asdict()}
+    card = {
+        "kind": model.kind,
+        "click": model.click._asdict(),
+        "conversion": model.conversion._asdict(),
+        "sha256": {path.name: _digest(path) for path in sorted(folder.iterdir())},
+    }
     (folder / _CARD).write_text(json.dumps(card, indent=1) + "\n")
 
 
@@ -93,6 +97,9 @@ def load_model(folder: Path) -> Model:
     """
     try:
         card = json.loads((folder / _CARD).read_text())
+        for name, digest in card["sha256"].items():
+            if _digest(folder / name) != digest:
+                raise Unusable(f"{folder / name} is damaged: it is not the file that was saved")
         predictor = _LOAD[card["kind"]](folder, load_schema(folder))
         return Model(
             predictor=predictor, kind=card["kind"], click=Platt(**card["click"]), conversion=Platt(**card["conversion"])
@@ -101,3 +108,7 @@ def load_model(folder: Path) -> Model:
         raise Unusable(f"{folder} holds no whole model: {Path(error.filename).name} is missing") from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise Unusable(f"{folder / _CARD} is damaged: {error}") from None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

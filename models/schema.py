@@ -74,7 +74,7 @@ def load_schema(folder: Path) -> Schema:
         return Schema(tables={name: tuple(_columns(rows)) for name, rows in tables.items()})
     except FileNotFoundError:
         raise Unusable(f"{path} is missing: {folder} is not a log folder") from None
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise Unusable(f"{path} is damaged: {error}") from None
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.config import NetworkConfig
 from models.data import Dataset
 from models.errors import Unusable
-from models.network import Net, Network, NetworkConfig, best_device, has_fast_bf16
+from models.network import Net, Network, best_device, has_fast_bf16
 from models.schema import Side
 
 

@@ -93,9 +93,9 @@ def block(seed: int, cause: int, a: int, b: int) -> tuple[np.uint64, np.uint64, 
 
 @register_jitable
 def _unit(high: np.uint64, low: np.uint64) -> float:
-    """Two words as a float64 strictly inside (0, 1), 53 bits."""
-    bits = (high >> np.uint64(5)) * np.uint64(1 << 26) + (low >> np.uint64(6))
-    return (np.float64(bits) + 0.5) * (1.0 / 9007199254740992.0)
+    """Two words as a float64 strictly inside (0, 1): 52 bits, so that adding a half is exact."""
+    bits = (high >> np.uint64(6)) * np.uint64(1 << 26) + (low >> np.uint64(6))
+    return (np.float64(bits) + 0.5) * (1.0 / 4503599627370496.0)
 
 
 @register_jitable

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from scipy.optimize import brentq, root
+from scipy.optimize import brentq, least_squares, root
 from scipy.special import expit
 
 from synth.affinity import Intercepts, Tastes, wish
@@ -18,6 +18,7 @@ from synth.types import BoolArray, FloatArray, IdArray, IntArray
 _LOGIT_LIMIT = 40.0  # an intercept beyond this makes no finite rate
 _CLOSE = 0.01  # relative error at which a marginal counts as obtained
 _ROUNDS = 8
+_DELAY_SPAN = 12.0  # how far, in logs, the solved delays may lie beyond the points given
 
 
 class Impossible(ValueError):
@@ -137,6 +138,12 @@ def _solve_intercepts(exposure: Exposure, asked: MarginalsConfig) -> Intercepts:
             "lower ctr or raise feed.slot_effect"
         )
 
+    if not exposure.known.any():
+        raise Impossible(
+            f"repurchase_positives is {asked.repurchase_positives:g}, but users know none of the stores shown: "
+            "raise population.history_stores"
+        )
+
     def gap(x: FloatArray) -> list[float]:
         got = _obtained(exposure, Intercepts(x[0], x[1], x[2], 0.0, 0.0))
         return [_logit(got.ctr) - _logit(asked.ctr), _logit(got.cvr) - _logit(asked.cvr),
@@ -190,13 +197,14 @@ def solve_delay(points: tuple[DelayPoint, ...]) -> DelayLaw:
         weight, fast, slow = expit(x[0]), np.exp(x[1]), np.exp(x[2])
         return weight * -np.expm1(-hours / fast) + (1 - weight) * -np.expm1(-hours / slow) - share
 
-    first = -hours[0] / np.log1p(-share[0])
-    last = hours[2] / -np.log1p(-share[2])
+    shortest, longest = np.log(hours[0]) - _DELAY_SPAN, np.log(hours[2]) + _DELAY_SPAN
+    bounds = [-_DELAY_SPAN, shortest, shortest], [_DELAY_SPAN, longest, longest]
     for weight in (share[0], 0.5, 0.2, 0.8):
-        start = np.array([_logit(weight), np.log(first / 2), np.log(2 * last)])
-        found = root(gap, start, tol=1e-12)
-        if found.success and found.x[1] < found.x[2] and np.abs(gap(found.x)).max() < 1e-9:
-            return DelayLaw(float(expit(found.x[0])), float(np.exp(found.x[1])), float(np.exp(found.x[2])))
+        for fast, slow in ((hours[0] / 2, hours[2]), (hours[0], hours[1]), (hours[1] / 4, hours[2] * 2)):
+            start = [_logit(weight), np.log(fast), np.log(slow)]
+            x = least_squares(gap, start, bounds=bounds, xtol=1e-15, ftol=1e-15, gtol=1e-15).x
+            if x[1] < x[2] and np.abs(gap(x)).max() < 1e-9:
+                return DelayLaw(float(expit(x[0])), float(np.exp(x[1])), float(np.exp(x[2])))
     raise Impossible(
         f"no mixture of two exponentials goes through the delay points {list(zip(hours, share, strict=True))}"
     )

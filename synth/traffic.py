@@ -10,6 +10,7 @@ from synth.types import DAY_MS, HOUR_MS, FloatArray, IdArray, IntArray, Requests
 
 _DAY_BITS = 12  # days, up to 4,095
 _NUMBER_BITS = 8  # requests of one user in one day, up to 255
+MOST_PER_DAY = 150.0  # mean requests of a user on a day; above, 255 could be too few
 
 
 def requests_on(day: int, activity: FloatArray, config: TrafficConfig, seed: int) -> Requests:
@@ -22,8 +23,7 @@ def requests_on(day: int, activity: FloatArray, config: TrafficConfig, seed: int
         day: Days since the start, 0 to 4,095.
         activity: (U,) mean requests per day.
     """
-    weekday = np.asarray(config.weekday_weight)
-    mean = activity * (weekday[day % 7] / weekday.mean())
+    mean = activity * _weekday_factor(config)[day % 7]
     count = np.empty(len(activity), np.int64)
     _count(np.uint64(seed), day, mean, count)
     ids = np.empty(count.sum(), np.int64)
@@ -32,6 +32,16 @@ def requests_on(day: int, activity: FloatArray, config: TrafficConfig, seed: int
     _arrive(np.uint64(seed), day, count, _profile(config), ids, user, time_ms)
     order = np.lexsort((ids, time_ms))
     return Requests(id=ids[order], user=user[order], time_ms=time_ms[order])
+
+
+def busiest(activity: FloatArray, config: TrafficConfig) -> float:
+    """Mean requests of the most active user on the busiest weekday."""
+    return float(activity.max() * _weekday_factor(config).max())
+
+
+def _weekday_factor(config: TrafficConfig) -> FloatArray:
+    """(7,) a weekday's traffic over that of the mean day."""
+    return np.asarray(config.weekday_weight) / np.mean(config.weekday_weight)
 
 
 def expected_share(config: TrafficConfig, start_ms: int, stop_ms: int) -> float:

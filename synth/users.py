@@ -28,7 +28,7 @@ def make_users(config: PopulationConfig, seed: int) -> Users:
     """Draw the population, each user by its own id."""
     user = np.arange(config.users)
     segment = _pick(draws.uniform(seed, Cause.USER_SEGMENT, user), config.segments)
-    guess = _pick(draws.uniform(seed, Cause.USER_COHORT, user, 1), config.segments)
+    other = 1 + _pick(draws.uniform(seed, Cause.USER_COHORT, user, 1), max(config.segments - 1, 1))
     known = draws.uniform(seed, Cause.USER_COHORT, user) < config.cohort_accuracy
     bounds = np.cumsum(config.platform_share)[:-1]
     spread = config.activity_sigma
@@ -36,7 +36,7 @@ def make_users(config: PopulationConfig, seed: int) -> Users:
         region=_pick(draws.uniform(seed, Cause.USER_REGION, user), config.regions),
         platform=np.searchsorted(bounds, draws.uniform(seed, Cause.USER_PLATFORM, user)).astype(np.int32),
         segment=segment,
-        cohort=np.where(known, segment, guess).astype(np.int32),
+        cohort=np.where(known, segment, (segment + other) % config.segments).astype(np.int32),
         activity=config.requests_per_day
         * np.exp(spread * draws.normal(seed, Cause.USER_ACTIVITY, user) - spread**2 / 2),
         price_sensitivity=draws.normal(seed, Cause.USER_PRICE_SENSITIVITY, user).astype(np.float32),

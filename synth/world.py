@@ -12,7 +12,7 @@ from synth.config import WorldConfig
 from synth.draws import Cause
 from synth.habits import Habits, make_habits
 from synth.items import Stores, make_stores
-from synth.marginals import Exposure, Marginal, expose, solve, solve_delay, within
+from synth.marginals import Exposure, Impossible, Marginal, expose, solve, solve_delay, within
 from synth.response import DelayLaw, OrderLaw, respond
 from synth.retrieval import Pool, make_pool
 from synth.types import BoolArray, FloatArray, IdArray, Outcomes, Requests, Truth
@@ -86,8 +86,19 @@ class World:
 
 
 def populate(config: WorldConfig, seed: int) -> Population:
-    """Draw everyone and everything."""
+    """Draw everyone and everything.
+
+    Raises:
+        Impossible: If a user would come more often than can be simulated.
+    """
     users = make_users(config.population, seed)
+    busiest = traffic.busiest(users.activity, config.traffic)
+    if busiest > traffic.MOST_PER_DAY:
+        raise Impossible(
+            f"population.requests_per_day {config.population.requests_per_day:g} and activity_sigma "
+            f"{config.population.activity_sigma:g} bring a user {busiest:.0f} times a day, "
+            f"at most {traffic.MOST_PER_DAY:g} are simulated"
+        )
     stores = make_stores(config.catalogue, config.taste, config.population.regions, seed)
     campaigns, ads = make_campaigns(config.campaigns, config.catalogue, config.marginals, stores, seed)
     part, cuisine = np.arange(DAYPARTS)[:, None], np.arange(config.catalogue.cuisines)

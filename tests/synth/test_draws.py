@@ -48,12 +48,11 @@ def test_counter_holds_both_ids_and_the_cause_and_the_key_holds_the_seed():
     assert [int(w) for w in words] == [int(w) for w in expected]
 
 
-def test_uniform_is_the_first_two_words_as_a_53_bit_fraction():
-    a = np.arange(100)
-
-    first, second = np.array([draws.block(5, int(Cause.DELAY), x, 3)[:2] for x in a], dtype=float).T
-
-    assert draws.uniform(5, Cause.DELAY, a, 3) == pytest.approx((first + second / 2**32) / 2**32, abs=2**-52)
+def test_uniform_is_26_bits_of_each_of_the_first_two_words():
+    for a in range(100):
+        first, second = (int(w) for w in draws.block(5, int(Cause.DELAY), a, 3)[:2])
+        fraction = ((first >> 6) * 2**26 + (second >> 6) + 0.5) / 2**52
+        assert draws.uniform(5, Cause.DELAY, a, 3) == fraction
 
 
 @pytest.mark.parametrize("words", [(0, 0), (ONES, ONES)])

@@ -138,7 +138,13 @@ def test_the_first_store_is_chosen_by_popularity_times_the_exponential_of_match_
     popularity = np.array([0.2, 0.5, 1.0, 1.0, 1.5, 1.8])
     zeros = np.zeros(n_users, np.int32)
     users = Users(
-        zeros, zeros, zeros, zeros, np.ones(n_users), zeros.astype(np.float32), np.tile(taste, (n_users, 1)).astype("f4")
+        zeros,
+        zeros,
+        zeros,
+        zeros,
+        np.ones(n_users),
+        zeros.astype(np.float32),
+        np.tile(taste, (n_users, 1)).astype("f4"),
     )
     some = np.zeros(n_stores, np.float32)
     stores = Stores(some.astype(np.int32), some.astype(np.int32), popularity, some, some, some, style.astype("f4"))

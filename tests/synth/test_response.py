@@ -6,6 +6,7 @@ from scipy import stats
 
 from synth.affinity import DAYPARTS, Intercepts, Tastes, wish
 from synth.draws import Cause, uniform
+from synth.habits import Habits
 from synth.response import DelayLaw, OrderLaw, respond
 from synth.types import HOUR_MS, Outcomes, Requests, Truth
 
@@ -18,19 +19,31 @@ def answered(world, population, requests, shown) -> tuple[Outcomes, Truth]:
     return world.respond(requests, shown, population.habits)
 
 
+def first_user_knows(*store: int) -> Habits:
+    known = np.array([store or (-1,)], np.int32)
+    return Habits(known, np.zeros_like(known), np.zeros(known.shape, np.int64))
+
+
+def indifferent(store: int, slot_effect: float, intercepts: Intercepts, n: int, delay: DelayLaw = DELAY) -> Outcomes:
+    """One user without tastes answers n requests that show one store, of price level exp(0.25)."""
+    requests = Requests(id=np.arange(n), user=np.zeros(n, np.int32), time_ms=np.zeros(n, np.int64))
+    none, price = np.zeros((2, 2), np.float32), np.full(2, 0.25, np.float32)
+    tastes = Tastes(
+        user_taste=none, user_price_sensitivity=none[0], store_style=none, store_click_appeal=none[0],
+        store_purchase_appeal=none[0], store_log_price=price, store_cuisine=np.zeros(2, np.int32),
+        daypart=np.zeros((DAYPARTS, 1), np.float32), match=1.0, price=0.0,
+    )  # fmt: skip
+    shown, effect = np.full((n, 1), store, np.int32), np.array([slot_effect])
+    return respond(5, requests, shown, first_user_knows(), tastes, intercepts, effect, delay, OrderLaw(32.0, 0.4))[0]
+
+
+SURELY = Intercepts(click=60.0, conversion=60.0, habit=0.0, long_click=0.0, hide=0.0)
+
+
 @pytest.fixture(scope="module")
 def buyers() -> Outcomes:
-    """40,000 shown ads of one store, each looked at, clicked and ordered from, at a price level of exp(0.25)."""
-    n = 40_000
-    requests = Requests(id=np.arange(n), user=np.zeros(n, np.int32), time_ms=np.zeros(n, np.int64))
-    some, store = np.zeros((1, 2), np.float32), np.zeros((n, 1), np.int32)
-    tastes = Tastes(
-        some, some[0], some, some[0], some[0], np.array([0.25], "f4"), np.zeros(1, np.int32), np.zeros((DAYPARTS, 1), "f4"),
-        1.0, 0.0,
-    )  # fmt: skip
-    habits = type("H", (), {"store": np.full((1, 1), -1, np.int32)})
-    sure = Intercepts(click=60.0, conversion=60.0, habit=0.0, long_click=0.0, hide=0.0)
-    return respond(5, requests, store, habits, tastes, sure, np.ones(1), DELAY, OrderLaw(32.0, 0.4))[0]
+    """40,000 ads, each looked at, clicked and ordered from."""
+    return indifferent(0, 1.0, SURELY, 40_000)
 
 
 def z(happened: np.ndarray, p: np.ndarray) -> float:
@@ -112,6 +125,16 @@ def test_long_clicks_and_hides_happen_with_their_probabilities(answered, world, 
     assert abs(z(outcomes.long_clicked[row, slot][clicked], p_long)) < 4.5
 
 
+def test_long_clicks_and_orders_are_drawn_apart(answered):
+    outcomes, truth = answered
+    alike = outcomes.clicked & (np.abs(truth.conversion - 0.3) < 0.05)
+
+    long_clicked, converted = outcomes.long_clicked[alike], outcomes.converted[alike]
+
+    assert alike.sum() > 500
+    assert abs(np.corrcoef(long_clicked, converted)[0, 1]) < 4 / np.sqrt(alike.sum())
+
+
 def test_truth_is_the_logistic_of_wish_intercept_and_habit_written_out_by_hand():
     """Taste (1, 2) on style (3, -1) is 1; match 0.5, price level 0.2 at sensitivity 2 and weight 0.3, 9 o'clock."""
     tastes = Tastes(
@@ -125,11 +148,9 @@ def test_truth_is_the_logistic_of_wish_intercept_and_habit_written_out_by_hand()
     intercepts = Intercepts(click=-2.0, conversion=-1.0, habit=0.7, long_click=0.0, hide=0.0)
     shared = 0.5 * 1.0 + 0.5 - 0.3 * 2.0 * 0.2  # match x fit + daypart 2 of cuisine 1 - price
 
-    for known, habit in ((-1, 0.0), (1, 0.7)):
-        habits = type("H", (), {"store": np.array([[known]], np.int32)})
-        _, truth = respond(
-            1, requests, np.array([[1]], np.int32), habits, tastes, intercepts, np.array([0.8]), DELAY, OrderLaw(30, 0.1)
-        )
+    store, effect = np.array([[1]], np.int32), np.array([0.8])
+    for habits, habit in ((first_user_knows(0), 0.0), (first_user_knows(0, 1), 0.7)):
+        _, truth = respond(1, requests, store, habits, tastes, intercepts, effect, DELAY, OrderLaw(30.0, 0.1))
         assert truth.click[0, 0] == pytest.approx(1 / (1 + np.exp(2.0 - shared - 0.4 - habit)), rel=1e-5)
         assert truth.conversion[0, 0] == pytest.approx(1 / (1 + np.exp(1.0 - shared / 2 + 0.6 - habit)), rel=1e-5)
 
@@ -152,26 +173,18 @@ def test_answers_do_not_depend_on_the_batch(answered, world, population, request
 
     parts = [order[:5_000], order[5_000:]]
     for rows in parts:
-        for whole, part in zip(answered, world.respond(requests.take(rows), shown[rows], population.habits), strict=True):
+        for whole, part in zip(
+            answered, world.respond(requests.take(rows), shown[rows], population.habits), strict=True
+        ):
             for name in whole.__dataclass_fields__:
                 assert np.array_equal(getattr(whole, name)[rows], getattr(part, name))
 
 
-def test_examination_is_drawn_by_request_and_slot_and_so_shared_by_the_ads_there(buyers):
+def test_examination_is_drawn_by_request_and_slot_and_so_shared_by_the_ads_there():
     looked = uniform(5, Cause.EXAMINATION, np.arange(1_000), 0) < 0.3
-    n = 1_000
-    requests = Requests(id=np.arange(n), user=np.zeros(n, np.int32), time_ms=np.zeros(n, np.int64))
-    some = np.zeros((2, 2), np.float32)
-    tastes = Tastes(
-        some, some[0], some, some[0], some[0], some[0], np.zeros(2, np.int32), np.zeros((DAYPARTS, 1), "f4"), 1.0, 0.0
-    )
-    habits = type("H", (), {"store": np.full((1, 1), -1, np.int32)})
-    sure = Intercepts(click=60.0, conversion=0.0, habit=0.0, long_click=0.0, hide=0.0)
 
     for store in (0, 1):
-        there = np.full((n, 1), store, np.int32)
-        seen = respond(5, requests, there, habits, tastes, sure, np.array([0.3]), DELAY, OrderLaw(32.0, 0.4))[0]
-        assert np.array_equal(seen.clicked[:, 0], looked)
+        assert np.array_equal(indifferent(store, 0.3, SURELY, 1_000).clicked[:, 0], looked)
 
 
 def test_delays_follow_the_mixture_of_two_exponentials(buyers):
@@ -183,6 +196,12 @@ def test_delays_follow_the_mixture_of_two_exponentials(buyers):
     hours = buyers.delay_ms[:, 0] / HOUR_MS
     assert buyers.converted.all()
     assert stats.kstest(hours, law).pvalue > PLAUSIBLE
+
+
+def test_an_order_that_comes_at_once_comes_after_its_click_all_the_same():
+    at_once = DelayLaw(fast_share=0.5, fast_mean_h=1e-12, slow_mean_h=1e-12)
+
+    assert (indifferent(0, 1.0, SURELY, 100, at_once).delay_ms == 1).all()
 
 
 def test_order_values_are_lognormal_with_mean_basket_times_price_level(buyers):

@@ -67,6 +67,13 @@ def test_numbers_of_requests_are_poisson():
     assert stats.chisquare(seen, 20_000 * np.append(law, 1 - law.sum())).pvalue > PLAUSIBLE
 
 
+def test_numbers_of_a_user_on_two_days_are_uncorrelated():
+    alike = np.full(4_000, 2.5)
+    count = [np.bincount(requests_on(day, alike, CONFIG, 3).user, minlength=4_000) for day in (0, 1, 7)]
+
+    assert np.abs(np.corrcoef(count) - np.eye(3)).max() < 4.5 / np.sqrt(4_000)
+
+
 @pytest.mark.parametrize(("day", "factor"), [(0, 0.5), (4, 1.0), (6, 2.5), (7, 0.5), (13, 2.5)])
 def test_mean_number_of_requests_is_activity_times_the_weekdays_weight(day, factor):
     expected = ACTIVITY.sum() * factor
@@ -104,5 +111,7 @@ def test_expected_share_is_that_of_the_hours_weights():
     total = sum(WEIGHT)
 
     assert expected_share(CONFIG, 11 * HOUR_MS, 13 * HOUR_MS) == pytest.approx(9 / total)
-    assert expected_share(CONFIG, DAY_MS + 11 * HOUR_MS + HOUR_MS // 4, DAY_MS + 12 * HOUR_MS) == pytest.approx(3 / total)
+    assert expected_share(CONFIG, DAY_MS + 11 * HOUR_MS + HOUR_MS // 4, DAY_MS + 12 * HOUR_MS) == pytest.approx(
+        3 / total
+    )
     assert expected_share(CONFIG, 0, 2 * HOUR_MS) == 0

@@ -1,0 +1,1 @@
+"""Views: one page of the dashboard per file."""

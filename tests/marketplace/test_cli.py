@@ -1,0 +1,182 @@
+"""The command line: what works, and what is refused in one line with exit code 2 and nothing left behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from marketplace.cli import app
+
+TINY = str(Path(__file__).parents[2] / "scenarios" / "tiny.toml")
+COMMANDS = ("generate", "train", "simulate", "compare", "report", "runs", "dashboard")
+
+
+def call(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def refused(result):
+    """The one line of a refusal."""
+    lines = result.stderr.strip().splitlines()
+    assert result.exit_code == 2
+    assert len(lines) == 1 and lines[0].startswith("marketplace: "), result.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command):
+    result = call(command, "--help")
+
+    assert result.exit_code == 0
+    assert f"marketplace {command}" in " ".join(result.stdout.split())
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, marketplace.cli; print([m for m in ('torch', 'numpy', 'numba', 'streamlit') if m in sys.modules])"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_each_command_takes_over_what_the_run_before_it_did(tmp_path):
+    made = json.loads(call("generate", TINY, "--runs", tmp_path, "--json").stdout)
+    trained = json.loads(call("train", made["folder"], "--runs", tmp_path, "--json").stdout)
+    simulated = json.loads(call("simulate", trained["folder"], "--runs", tmp_path, "--json").stdout)
+    compared = json.loads(call("compare", simulated["folder"], "--runs", tmp_path, "--json").stdout)
+
+    assert set(made["stages"]) == {"log"}
+    assert trained["stages"]["log"] == simulated["stages"]["log"] == made["stages"]["log"]
+    assert list(simulated["stages"]["simulations"]) == ["ab"]
+    assert set(compared["stages"]["simulations"]) == {"ab", "aa", "control", "treatment"}
+    assert compared["stages"]["simulations"]["ab"] == simulated["stages"]["simulations"]["ab"]
+    assert simulated["report"]["readout"][0]["true_lift"] is None
+    assert compared["report"]["readout"][0]["true_lift"] is not None
+    runs = json.loads(call("runs", "--runs", tmp_path, "--json").stdout)
+    assert [run["command"] for run in runs] == ["compare", "simulate", "train", "generate"] or len(runs) == 4
+    again = json.loads(call("report", compared["folder"], "--json").stdout)
+    assert again == compared["report"]
+
+
+def test_a_changed_setting_redoes_the_stages_that_depend_on_it(finished, tmp_path):
+    folder = finished.folder
+    result = call("simulate", folder, "--set", "experiment.treatment_share=0.2", "--runs", tmp_path, "--json")
+    redone = json.loads(result.stdout)
+
+    assert redone["stages"]["models"] == finished.manifest["stages"]["models"]
+    assert redone["stages"]["simulations"]["ab"]["digest"] != finished.manifest["stages"]["simulations"]["ab"]["digest"]
+    assert redone["report"]["srm"]["shares"] == [0.8, 0.2]
+
+
+def test_the_report_in_the_terminal_answers_the_question_first(finished):
+    result = call("report", finished.folder)
+
+    assert result.exit_code == 0
+    assert result.stdout.strip().startswith("The test")
+    for word in ("CPA", "infra_cost", "repurchase", "asked", "A/A", "requests/s", "sample ratio"):
+        assert word in result.stdout
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (("compare", "nowhere.toml"), "nowhere.toml: No such file"),
+        (("report", "nowhere"), "run folder nowhere: there is none"),
+        (("runs", "--runs", "nowhere"), "runs folder nowhere: there is none"),
+        (("dashboard", "nowhere"), "runs folder nowhere: there is none"),
+        (("simulate", TINY, "--design", "abc"), "--design 'abc': there are ab, aa, control, treatment"),
+        (("generate", TINY, "--set", "world.population.users=0"), "world.population.users"),
+        (("generate", TINY, "--set", "first_ranker.click.weights.known_order=1"), "known_order names no dense feature"),
+        (
+            ("generate", TINY, "--set", "world.population.requests_per_day=400"),
+            "times a day, at most 150 are simulated",
+        ),
+        (("generate", TINY, "--set", "world.marginals.ctr=0.9"), "of the impressions are looked at"),
+        (("generate", TINY, "--set", "world.marginals.repurchase_negatives=0.99"), "repurchase_negatives is 0.99"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line_and_nothing_is_left(args, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert words in refused(call(*args))
+    assert not list(tmp_path.glob("runs/*")) and not list(tmp_path.glob("runs/.*"))
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+
+    assert "file" in refused(call("generate", TINY, "--runs", occupied / "runs"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
+def test_a_read_only_folder_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+
+    assert "Permission denied" in refused(call("generate", TINY, "--runs", tmp_path / "runs"))
+
+
+def damage(folder: Path, name: str) -> None:
+    target = next(folder.glob(name))
+    content = target.read_bytes()
+    target.unlink()  # a hard link is cut, not written through
+    target.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    "name, command, words",
+    [
+        ("manifest.json", "report", "manifest.json is damaged"),
+        ("report.json", "report", "report.json is damaged"),
+        ("scenario.json", "train", "scenario.json"),
+        ("log/schema.json", "train", "schema.json"),
+        ("log/impressions/day=0001.parquet", "train", "is damaged"),
+        ("state/state.npz", "simulate", "state.npz is missing or damaged"),
+        ("truth/world.json", "simulate", "world.json is damaged"),
+        ("models/control/model.json", "simulate", "model.json"),
+        ("models/control/click.txt", "simulate", "control"),
+        ("models/treatment/network.safetensors", "simulate", "treatment"),
+    ],
+)
+def test_a_damaged_run_is_refused_with_the_file_that_is_damaged(finished, tmp_path, name, command, words):
+    broken = tmp_path / "broken"
+    shutil.copytree(finished.folder, broken)
+    damage(broken, name)
+    args = [command, broken]
+    if command == "train":
+        args += ["--set", "models.control.trees=5", "--runs", tmp_path / "out"]
+    if command == "simulate":
+        args += ["--set", "experiment.treatment_share=0.3", "--runs", tmp_path / "out"]
+
+    assert words in refused(call(*args))
+    assert not list(tmp_path.glob("out/*")) and not list(tmp_path.glob("out/.*"))
+
+
+def test_a_run_without_manifest_was_interrupted(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "half")
+    (tmp_path / "half" / "manifest.json").unlink()
+
+    assert "manifest.json is missing, the run was interrupted" in refused(call("report", tmp_path / "half"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing_and_says_so_in_one_line(tmp_path, how):
+    command = [sys.executable, "-m", "marketplace.cli", "compare", TINY, "--runs", str(tmp_path / "runs")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/.unfinished-*/log")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(how)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert err.strip().splitlines() == ["marketplace: interrupted; nothing is kept of the run that was under way"]
+    assert not out
+    assert not list((tmp_path / "runs").iterdir())

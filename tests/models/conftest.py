@@ -1,0 +1,157 @@
+"""A small schema, data with a planted signal, and a way to write a log by hand."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from scipy.special import expit
+
+from models.data import AdTable, Batch, Dataset
+from models.schema import Column, Kind, Schema, Side
+
+ADS, STORES, CUISINES, SLOTS = 60, 100, 5, 3
+
+
+def _schema() -> Schema:
+    def column(name: str, kind: Kind, side: Side, dtype: str, cardinality: int = 0) -> Column:
+        return Column(name=name, kind=kind, side=side, dtype=dtype, cardinality=cardinality)
+
+    def plain(name: str, kind: Kind, dtype: str) -> Column:
+        return Column(name=name, kind=kind, dtype=dtype)
+
+    key = (plain("request", Kind.ID, "int64"), plain("time_ms", Kind.TIME, "int64"))
+    return Schema(
+        tables={
+            "requests": (
+                *key,
+                column("hour", Kind.CATEGORICAL, Side.REQUEST, "int32", 24),
+                column("region", Kind.CATEGORICAL, Side.REQUEST, "int32", 4),
+                column("user_clicks", Kind.DENSE, Side.REQUEST, "float32"),
+                Column(
+                    name="history", kind=Kind.LIST, dtype="list<int32>", side=Side.REQUEST, cardinality=STORES,
+                    values_of="store",
+                ),
+            ),
+            "impressions": (
+                *key,
+                plain("slot", Kind.ID, "int16"),
+                plain("ad", Kind.ID, "int32"),
+                column("cuisine", Kind.CATEGORICAL, Side.AD, "int32", CUISINES),
+                column("store", Kind.CATEGORICAL, Side.AD, "int32", STORES),
+                column("ad_ctr", Kind.DENSE, Side.AD, "float32"),
+                column("ad_cvr", Kind.DENSE, Side.AD, "float32"),
+                column("known_orders", Kind.DENSE, Side.CROSS, "float32"),
+                plain("clicked", Kind.FLAG, "bool"),
+            ),
+            "conversions": (*key, plain("ad", Kind.ID, "int32"), plain("attributed", Kind.FLAG, "bool")),
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def schema() -> Schema:
+    return _schema()
+
+
+class Planted(NamedTuple):
+    """A dataset and the probabilities that its labels were drawn with."""
+
+    data: Dataset
+    click: np.ndarray  # (n, SLOTS)
+    conversion: np.ndarray  # (n, SLOTS) given click
+
+
+def _planted(n: int, seed: int) -> Planted:
+    """n requests of three slots, one slot in twenty empty; signal in a dense of each side, a category and the slot."""
+    ad_rng = np.random.default_rng(0)  # the same ads whatever the seed
+    cuisine, store = ad_rng.integers(CUISINES, size=ADS), ad_rng.integers(STORES, size=ADS)
+    ads = AdTable(
+        categorical=np.stack([cuisine, store], axis=1).astype(np.int32),
+        dense=ad_rng.normal(size=(ADS, 2)).astype(np.float32),
+    )
+    rng = np.random.default_rng(seed)
+    row = rng.integers(ADS, size=(n, SLOTS)).astype(np.int32)
+    dense = rng.normal(2.0, 3.0, size=(n, 1)).astype(np.float32)
+    cross = rng.normal(size=(n, SLOTS, 1)).astype(np.float32)
+    slot = np.arange(SLOTS)
+    click = expit(
+        -0.5 + 0.2 * dense + 0.8 * ads.dense[row, 0] + 0.9 * cross[:, :, 0] - 0.6 * slot + 0.5 * (cuisine[row] - 2)
+    )
+    conversion = expit(-0.4 + 1.2 * ads.dense[row, 1] + 0.8 * cross[:, :, 0])
+    row[rng.random(row.shape) < 0.05] = -1
+    clicked = (rng.random(click.shape) < click) & (row >= 0)
+    batch = Batch(
+        categorical=rng.integers(-1, [24, 4], size=(n, 2)).astype(np.int32),
+        dense=dense,
+        history=rng.integers(-1, STORES, size=(n, 4)).astype(np.int32),
+        ads=ads,
+        row=row,
+        cross=cross,
+        slot=slot.astype(np.int32),
+    )
+    data = Dataset(
+        schema=_schema(), batch=batch, time_ms=np.arange(n) * 10, click=clicked,
+        conversion=clicked & (rng.random(click.shape) < conversion),
+    )  # fmt: skip
+    return Planted(data, click, conversion)
+
+
+@pytest.fixture(scope="session")
+def planted() -> Callable[[int, int], Planted]:
+    return _planted
+
+
+@pytest.fixture(scope="session")
+def train() -> Planted:
+    return _planted(6_000, 1)
+
+
+@pytest.fixture(scope="session")
+def test() -> Planted:
+    return _planted(4_000, 2)
+
+
+@pytest.fixture
+def write_log(tmp_path: Path, schema: Schema) -> Callable[..., Path]:
+    """Write a log of three requests, two of them with impressions; a keyword replaces a table."""
+    tables = {
+        "requests": {
+            "request": [30, 50, 20], "time_ms": [200, 100, 200], "hour": [3, 1, -1], "region": [3, 1, 2],
+            "user_clicks": [0.3, 0.1, 0.2], "history": [[], [7, 8], [9]],
+        },
+        "impressions": {
+            "request": [30, 50, 30], "time_ms": [200, 100, 200], "slot": [2, 0, 0], "ad": [5, 4, 6],
+            "cuisine": [2, 0, 1], "store": [52, 50, 51], "ad_ctr": [0.2, 0.0, 0.1], "ad_cvr": [2.0, 0.5, 1.0],
+            "known_orders": [12.0, 10.0, 11.0], "clicked": [True, True, False],
+        },
+        "conversions": {"request": [50, 30], "time_ms": [150, 900], "ad": [4, 5], "attributed": [True, True]},
+    }  # fmt: skip
+
+    def write(folder: str = "log", **replaced: dict[str, list]) -> Path:
+        path = tmp_path / folder
+        path.mkdir()
+        schema.save(path)
+        for table, rows in (tables | replaced).items():
+            (path / table).mkdir()
+            columns = {c.name: pa.array(rows[c.name], _arrow(c)) for c in schema.tables[table] if c.name in rows}
+            pq.write_table(pa.table(columns), path / table / "day=0000.parquet")
+        return path
+
+    return write
+
+
+def _arrow(column: Column) -> pa.DataType:
+    return pa.list_(pa.int32()) if column.kind is Kind.LIST else pa.from_numpy_dtype(np.dtype(column.dtype))
