@@ -6,7 +6,7 @@ that wins slot i or better.
 """
 
 from collections.abc import Callable
-from itertools import permutations
+from itertools import pairwise, permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -435,7 +435,7 @@ def test_law_18_the_vcg_price_is_myersons_integral(rule, market, j):
     points = np.unique(np.clip([0.0, *steps, bid], 0.0, bid))
 
     area = 0.0
-    for low, high in zip(points, points[1:], strict=False):
+    for low, high in pairwise(points):
         won = slot_of(rule.run(market.having(j, (low + high) / 2)), j)
         area += (high - low) * (market.effect[won] if won is not None else 0.0)
 
@@ -450,7 +450,8 @@ def test_law_19_vcg_maximises_welfare(rule, market):
     able = np.flatnonzero(market.able[0])
     filled = min(len(able), len(market.effect))
     best = max(
-        (float(market.effect[:filled] @ market.score[0, list(some)]) for some in permutations(able, filled)), default=0.0
+        (float(market.effect[:filled] @ market.score[0, list(some)]) for some in permutations(able, filled)),
+        default=0.0,
     )
     winner = rule.run(market).winner[0]
     shown = winner >= 0

@@ -60,7 +60,7 @@ class Billing(RuleBasedStateMachine):
 
     def deliver(self, i, event, time):
         c, pricing, price, shown = self.sold[i]
-        in_time = 0 <= time - shown and (event != Event.CONVERSION or time - shown <= WINDOW_MS)
+        in_time = time >= shown and (event != Event.CONVERSION or time - shown <= WINDOW_MS)
         due = price if event == BILLABLE[pricing] and in_time and i not in self.due else 0
         if event == BILLABLE[pricing] and in_time:
             self.due.add(i)
