@@ -26,6 +26,7 @@ readme: $(SETUP)  ## The README's own commands, on a small market.
 	$(BIN)/pytest tests/test_readme.py
 
 bench: $(SETUP)
+	$(BIN)/python benchmarks/auction.py
 	$(BIN)/python benchmarks/end_to_end.py
 
 format: $(SETUP)

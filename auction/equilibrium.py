@@ -1,14 +1,20 @@
 """Equilibria of budget-paced first-price markets, solved exactly; for teaching, and to check pacing against."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from auction.checks import number
-from auction.types import FloatArray
+from auction.types import BoolArray, FloatArray
 
-_EXACT = 1e-8  # largest relative violation of any equilibrium condition
+_CLOSE = 1e-9  # sum of all products of slack and dual variable, relative to revenue, from which results are tried
+_LOST = 1e-16  # ... from which rounding is all that is left
+_ENOUGH = 1e-12  # violation of any equilibrium condition, relative, at which the search ends
+_EXACT = 1e-8  # violation that is accepted
 
 
 class Equilibrium(NamedTuple):
@@ -50,16 +56,28 @@ def fppe(value: ArrayLike, budget: ArrayLike) -> Equilibrium:
     """
     values, budgets = _market(value, budget)
     rows, columns = (budgets > 0) & values.any(axis=1), values[budgets > 0].any(axis=0)
-    multiplier = np.where(budgets > 0, 1.0, 0.0)
-    share = np.zeros(values.shape)
-    if rows.any():
-        multiplier[rows], share[np.ix_(rows, columns)] = _central_path(values[np.ix_(rows, columns)], budgets[rows])
-    price = (multiplier[:, None] * values).max(axis=0, initial=0.0)
-    found = Equilibrium(multiplier, price, share @ price, share)
-    wrong = violation(values, budgets, found)
-    if wrong > _EXACT:
-        raise ArithmeticError(f"the equilibrium conditions hold to {wrong:.1e} only, {_EXACT:g} is asked")
+    inside = np.ix_(rows, columns)
+    best, found = np.inf, _sold(values, np.where(budgets > 0, 1.0, 0.0), np.zeros(values.shape))
+    if not rows.any():
+        return found
+    for m, share, tie in _central_path(values[inside], budgets[rows]):
+        multiplier, allocation = np.where(budgets > 0, 1.0, 0.0), np.zeros(values.shape)
+        multiplier[rows] = _rescaled(values[inside], budgets[rows], m, tie)
+        allocation[inside] = _settled(values[inside], budgets[rows], multiplier[rows], np.where(tie, share, 0.0))
+        better = _sold(values, multiplier, allocation)
+        wrong = violation(values, budgets, better)
+        if wrong < best:
+            best, found = wrong, better
+        if best <= _ENOUGH:
+            break
+    if best > _EXACT:
+        raise ArithmeticError(f"the equilibrium conditions hold to {best:.1e} only, {_EXACT:g} is asked")
     return found
+
+
+def _sold(value: FloatArray, m: FloatArray, share: FloatArray) -> Equilibrium:
+    price = (m[:, None] * value).max(axis=0, initial=0.0)
+    return Equilibrium(m, price, share @ price, share)
 
 
 def violation(value: FloatArray, budget: FloatArray, found: Equilibrium) -> float:
@@ -83,13 +101,14 @@ def violation(value: FloatArray, budget: FloatArray, found: Equilibrium) -> floa
     )
 
 
-def _central_path(value: FloatArray, budget: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Multipliers (b,) and shares (b, m) by Newton steps on the dual program, the products of slack and dual falling to 0.
+def _central_path(value: FloatArray, budget: FloatArray) -> Iterator[tuple[FloatArray, FloatArray, BoolArray]]:
+    """Multipliers (b,), shares (b, m) and who bids the price (b, m), closer and closer, once they are close.
 
-    The slacks g = p - m v and h = 1 - m have the dual variables x, the shares, and d, money kept. Prices are eliminated from
-    each step, which so solves b equations.
+    Newton steps on the dual program, with the products of slack and dual variable going to 0. The slacks g = p - m v and
+    h = 1 - m have the dual variables x, the shares, and d, money kept. Prices are eliminated from each step, which so solves b
+    equations.
     """
-    edge = value > 0
+    edge, rivals = value > 0, 1.0 - np.eye(len(budget))
     n_products = edge.sum() + len(budget)
     m, room = np.full(len(budget), 0.5), np.full(len(budget), 0.5)
     price = value.max(axis=0)
@@ -98,19 +117,26 @@ def _central_path(value: FloatArray, budget: FloatArray) -> tuple[FloatArray, Fl
     kept = value.sum(axis=1)
     for _ in range(200):
         gap = (share * slack).sum() + kept @ room
-        due_m = budget / m - (value * share).sum(axis=1) - kept
-        due_p = 1.0 - share.sum(axis=0)
-        if gap <= 1e-13 * price.sum() and (np.abs(m * due_m) <= 1e-12 * budget).all() and np.abs(due_p).max() <= 1e-12:
-            break
+        if gap <= _CLOSE * price.sum():
+            # where the path ends one factor of each product is 0 and the other is not, or both are
+            yield m, share, share > slack / price
+            yield m, share, share > np.maximum(slack / price, 1e-6)
+        if gap <= _LOST * price.sum():
+            return
         aim = 0.1 * gap / n_products
         # dx = aim / g - x - (x / g)(dp - v dm) and dd = aim / h - d + (d / h) dm
         stiff, drift = share / slack, np.where(edge, aim / slack - share, 0.0)
         drift_kept = aim / room - kept
         cross, per_price = value * stiff, stiff.sum(axis=0)
-        left = np.diag(budget / m**2 + (value * cross).sum(axis=1) + kept / room) - (cross / per_price) @ cross.T
-        right_p = drift.sum(axis=0) - due_p
-        right = due_m - (value * drift).sum(axis=1) - drift_kept + (cross / per_price) @ right_p
-        step_m = np.linalg.solve(left, right)
+        # the diagonal of the eliminated prices, by the stiffness of the others: as a difference it would lose all digits
+        others = (value * cross * (rivals @ stiff) / per_price).sum(axis=1)
+        left = np.diag(budget / m**2 + others + kept / room) - rivals * ((cross / per_price) @ cross.T)
+        right_p = drift.sum(axis=0) - (1.0 - share.sum(axis=0))
+        right = budget / m - kept - (value * (share + drift)).sum(axis=1) - drift_kept + (cross / per_price) @ right_p
+        try:
+            step_m = np.linalg.solve(left, right)
+        except np.linalg.LinAlgError:
+            return
         step_price = (right_p + cross.T @ step_m) / per_price
         step_slack = np.where(edge, step_price - value * step_m[:, None], 0.0)
         step_share = drift - stiff * step_slack
@@ -119,9 +145,37 @@ def _central_path(value: FloatArray, budget: FloatArray) -> tuple[FloatArray, Fl
         dual = min(_longest(share, step_share), _longest(kept, step_kept))
         m, room, price = m + primal * step_m, room - primal * step_m, price + primal * step_price
         slack, share, kept = slack + primal * step_slack, share + dual * step_share, kept + dual * step_kept
-    # where the path ends one factor of each product is 0 and the other is not
-    share = np.where(share > slack / price, share, 0.0)
-    return np.where(kept > room * budget, 1.0, m), share / share.sum(axis=0)
+
+
+def _rescaled(value: FloatArray, budget: FloatArray, m: FloatArray, tie: BoolArray) -> FloatArray:
+    """Multipliers with the scale of each group of bidders who share items set to what its money or the limit of 1 gives.
+
+    On the path that scale is only known to the root of the gap where budgets come out just as multipliers reach 1.
+    """
+    n = len(budget)
+    bidder, item = np.nonzero(tie)
+    size = n + value.shape[1]
+    n_groups, group = connected_components(coo_array((np.ones(len(item)), (bidder, n + item)), (size, size)), False)
+    price = (m[:, None] * value).max(axis=0)
+    cost = np.bincount(group[n:], price, n_groups)
+    money = np.bincount(group[:n], budget, n_groups)
+    highest = np.zeros(n_groups)
+    np.maximum.at(highest, group[:n], m)
+    scale = np.minimum(1.0 / highest, np.divide(money, cost, out=np.full(n_groups, np.inf), where=cost > 0))
+    return np.minimum(m * scale[group[:n]], 1.0)
+
+
+def _settled(value: FloatArray, budget: FloatArray, m: FloatArray, share: FloatArray) -> FloatArray:
+    """Shares that add up, and spend what must be spent, by scaling rows and columns in turn."""
+    price = (m[:, None] * value).max(axis=0)
+    for _ in range(100):
+        share = share / share.sum(axis=0)
+        spend = share @ price
+        bound = ((m < 1.0 - 1e-12) | (spend > budget)) & (spend > 0)
+        if (np.abs(spend - budget)[bound] <= 1e-15 * budget[bound]).all():
+            break
+        share = share * np.divide(budget, spend, out=np.ones_like(spend), where=bound)[:, None]
+    return share / share.sum(axis=0)
 
 
 def _longest(value: FloatArray, step: FloatArray) -> float:

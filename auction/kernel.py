@@ -296,7 +296,8 @@ def _rule(mechanism: MechanismName, s: int, slot_effect: ArrayLike | None) -> Ru
 
 def _budgets(budget_micros: ArrayLike) -> IntArray:
     budget = np.asarray(budget_micros)
-    if budget.ndim != 1 or not np.issubdtype(budget.dtype, np.integer) or (budget < 0).any():
+    whole_numbers = budget.size == 0 or np.issubdtype(budget.dtype, np.integer)
+    if budget.ndim != 1 or not whole_numbers or (budget < 0).any():
         raise ValueError(f"budget_micros is {budget}, it must be (c,) whole numbers >= 0")
     return budget.astype(np.int64)
 
@@ -305,6 +306,6 @@ def _refuse(offers: Offers, row: int, n_campaigns: int) -> None:
     """Say which entry of the auction `row` is wrong."""
     upto = slice(row + 1)
     market(offers.bid[upto], offers.quality[upto], *(
-        array[upto] if len(array) > 1 else array[0, 0] for array in (offers.reserve, offers.user_value)
+        array[upto] if len(array) == len(offers.bid) else array[0, 0] for array in (offers.reserve, offers.user_value)
     ))  # fmt: skip
     number("campaign", offers.campaign[upto], low=-1, high=n_campaigns - 1)

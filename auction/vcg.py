@@ -23,8 +23,8 @@ def vcg(
 
         sum over i >= j of (a(i) - a(i + 1)) t(i) / a(j).
 
-    Where reserves bind this is the externality once the losers are replaced by phantom bidders at the reserve. In slots that
-    nobody sees the price is the limit of equal, vanishing effects, t of the last slot.
+    Where reserves bind this is the externality once the losers are replaced by phantom bidders at the reserve. In a slot
+    that nobody sees the price is t of that slot.
 
     Args:
         bid, quality, reserve, user_value: As for `gsp`.
@@ -54,7 +54,6 @@ def vcg(
 
 
 def shares(effect: FloatArray) -> FloatArray:
-    """(s, s) weight of the threshold of slot i in the price of slot j: (a(i) - a(i + 1)) / a(j) for i >= j, else 0."""
+    """(s, s) weight of the threshold of slot i in the price of slot j: (a(i) - a(i + 1)) / a(j) for i >= j."""
     share = np.triu((effect - np.append(effect[1:], 0.0)) / np.where(effect > 0, effect, 1.0)[:, None])
-    share[effect == 0, -1] = 1.0
-    return share
+    return share + np.diag(effect == 0)

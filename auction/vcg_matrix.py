@@ -54,27 +54,29 @@ def _assign_all(
 ) -> None:
     n, k, s = value.shape
     for i in range(n):
+        offer = value[i].copy()
         # the rows below the candidates leave a slot empty
         worth = np.zeros((k + s, s))
         for j in range(k):
-            if (value[i, j] >= reserve[i, j]).all():
-                for slot in range(s):
-                    if value[i, j, slot] > 0.0:
-                        worth[j, slot] = value[i, j, slot] + user_value[i, j, slot]
-        chosen = _lowest_columns(worth, value[i])
+            if (offer[j] < reserve[i, j]).any():
+                offer[j] = 0.0
+            for slot in range(s):
+                if offer[j, slot] > 0.0:
+                    worth[j, slot] = offer[j, slot] + user_value[i, j, slot]
+        chosen = _lowest_columns(worth, offer)
         most = _total(worth, chosen)
         for slot in range(s):
             j = chosen[slot]
-            if j >= k or value[i, j, slot] <= 0.0:
+            if j >= k or offer[j, slot] <= 0.0:
                 continue
             phantom = worth.copy()
             for other in range(s):
                 phantom[j, other] = max(reserve[i, j, other] + user_value[i, j, other], 0.0)
             gain = most - _total(phantom, _assign(phantom)[0])
             # the difference of two totals is exact to their last place only
-            paid = value[i, j, slot] - gain + 4 * np.finfo(np.float64).eps * most
+            paid = offer[j, slot] - gain + 4 * np.finfo(np.float64).eps * most
             winner[i, slot] = j
-            price[i, slot] = min(max(paid, reserve[i, j, slot]), value[i, j, slot])
+            price[i, slot] = min(max(paid, reserve[i, j, slot]), offer[j, slot])
 
 
 @njit(cache=True, nogil=True)
@@ -86,23 +88,31 @@ def _total(worth: FloatArray, chosen: IntArray) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _lowest_columns(worth: FloatArray, value: FloatArray) -> IntArray:
+def _lowest_columns(worth: FloatArray, offer: FloatArray) -> IntArray:
     """Of the best assignments, the one with the lowest candidate in the first slot, then in the second, and so on."""
     chosen, slack = _assign(worth)
-    most, near = _total(worth, chosen), _NEAR * np.abs(worth).max()
+    largest = np.abs(worth).max()
+    most, near, never = _total(worth, chosen), _NEAR * largest, -1.0 - 2 * chosen.size * largest
     for slot in range(chosen.size):
-        for j in range(min(chosen[slot], len(value))):
+        for j in range(min(chosen[slot], len(offer))):
             # only where an offer has no slack can it be part of a best assignment
-            if value[j, slot] <= 0.0 or slack[j, slot] > near:
+            if offer[j, slot] <= 0.0 or slack[j, slot] > near:
                 continue
-            forced = worth.copy()
-            forced[:, slot] = -1.0 - 2 * chosen.size * np.abs(worth).max()
-            forced[j, slot] = worth[j, slot]
-            instead, slack_then = _assign(forced)
-            if _total(forced, instead) >= most - near:
-                worth, chosen, slack = forced, instead, slack_then
+            instead, slack_then = _assign(_held(worth, slot, j, never))
+            if _total(worth, instead) >= most - near:
+                chosen, slack = instead, slack_then
                 break
+        worth = _held(worth, slot, chosen[slot], never)
     return chosen
+
+
+@njit(cache=True, nogil=True)
+def _held(worth: FloatArray, slot: int, row: int, never: float) -> FloatArray:
+    """The same with one row left for the slot, all others being worth `never`."""
+    held = worth.copy()
+    held[:, slot] = never
+    held[row, slot] = worth[row, slot]
+    return held
 
 
 @njit(cache=True, nogil=True)

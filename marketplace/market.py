@@ -79,7 +79,7 @@ def first_ranker(scenario: Scenario) -> Arm:
 
 def model_arm(scenario: Scenario, name: str, model: Model) -> Arm:
     """The arm that a model serves."""
-    mechanism = mechanism_of(scenario.auction, len(scenario.world.feed.slot_effect))
+    mechanism = mechanism_of(scenario.auction, scenario.world.feed.slot_effect)
     return Arm(name, model.predict, mechanism, model.predictor.device)
 
 

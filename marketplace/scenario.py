@@ -26,7 +26,9 @@ class CalendarConfig(Strict):
 class AuctionConfig(Strict):
     """How slots are sold."""
 
-    mechanism: Literal["gsp", "first_price"] = "gsp"
+    mechanism: Literal["gsp", "first_price", "vcg", "second_price"] = Field(
+        "gsp", description="second_price for one slot only; vcg and second_price for squash 1 only"
+    )
     squash: float = Field(1.0, ge=0, le=1)
     reserve_cpm_usd: NonNegative = Field(0.0, description="least price of an impression, for CPM campaigns")
     reserve_cpc_usd: NonNegative = Field(0.0, description="least price of a click")
@@ -38,9 +40,18 @@ class AuctionConfig(Strict):
 class PacingConfig(Strict):
     """How budgets are spread over the day."""
 
-    pacer: Literal["dual", "none"] = "dual"
+    pacer: Literal["dual", "pid", "pace", "throttling", "hard_stop", "none"] = Field(
+        "dual", description="pace for first_price only; hard_stop counts charges still to come, none does not"
+    )
     interval_minutes: int = Field(30, ge=1, le=1440)
-    step: Positive = Field(2.0, description="change of mu for one daily budget spent ahead of plan")
+    step: Positive = Field(
+        2.0,
+        description="dual, throttling: change of mu, or of the probability, for one daily budget spent ahead of plan",
+    )
+    kp: NonNegative = Field(0.1, description="pid: gain of the change of the relative error")
+    ki: Positive = Field(0.2, description="pid: gain of the relative error, once per interval")
+    kd: NonNegative = Field(0.0, description="pid: gain of the second difference of the relative error")
+    lowest: float = Field(0.01, gt=0, le=1, description="pid, pace, throttling: least multiplier or probability")
 
     @model_validator(mode="after")
     def _divides_the_hour(self) -> Self:
@@ -124,6 +135,17 @@ class Scenario(Strict):
         if stage != "simulations":
             del settings["calendar"]["test_days"]
         return settings
+
+    @model_validator(mode="after")
+    def _sells_what_there_is(self) -> Self:
+        mechanism, slots = self.auction.mechanism, len(self.world.feed.slot_effect)
+        if mechanism == "second_price" and slots > 1:
+            raise ValueError(f"auction.mechanism is second_price, it must be another one where slots are {slots}")
+        if mechanism in ("vcg", "second_price") and self.auction.squash != 1:
+            raise ValueError(f"auction.squash is {self.auction.squash:g}, it must be 1 under {mechanism}")
+        if self.pacing.pacer == "pace" and mechanism != "first_price":
+            raise ValueError(f"pacing.pacer is pace, auction.mechanism must be first_price, not {mechanism}")
+        return self
 
     @model_validator(mode="after")
     def _publishes_between_intervals(self) -> Self:

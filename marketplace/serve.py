@@ -1,7 +1,7 @@
 """The story of a batch of requests: who competes, what models see and say, what is bid, who is shown."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from auction import Allocation, first_price, gsp
+from auction import Allocation, first_price, gsp, second_price, vcg
 from auction.pricing import Pricing, competing_bids
 from marketplace.features import Features
 from marketplace.scenario import AuctionConfig, Scenario
@@ -75,11 +75,17 @@ def campaign_terms(scenario: Scenario, world: World) -> Terms:
     )
 
 
-def mechanism_of(auction: AuctionConfig, n_slots: int) -> Mechanism:
+def mechanism_of(auction: AuctionConfig, slot_effect: Sequence[float]) -> Mechanism:
     """The scenario's mechanism, ready to run."""
-    rule = {"gsp": gsp, "first_price": first_price}[auction.mechanism]
-    chosen = partial(rule, n_slots=n_slots, squash=auction.squash)
-    return lambda bid, quality, reserve: chosen(bid, quality, reserve=reserve)
+    slots = len(slot_effect)
+    rules: dict[str, Callable[..., Allocation]] = {
+        "gsp": partial(gsp, n_slots=slots, squash=auction.squash),
+        "first_price": partial(first_price, n_slots=slots, squash=auction.squash),
+        "vcg": partial(vcg, slot_effect=slot_effect),
+        "second_price": second_price,
+    }
+    rule = rules[auction.mechanism]
+    return lambda bid, quality, reserve: rule(bid, quality, reserve=reserve)
 
 
 def score(
@@ -144,11 +150,16 @@ class Offers(NamedTuple):
     reserve: FloatArray  # USD per billable event
 
 
-def offers_of(scored: Scored, terms: Terms, multiplier: FloatArray, active: BoolArray) -> Offers:
-    """The bids of all candidates whose campaign is `active`."""
+def offers_of(
+    scored: Scored, terms: Terms, multiplier: FloatArray, active: BoolArray, takes_part: BoolArray | None = None
+) -> Offers:
+    """The bids of all candidates whose campaign is `active`; if `takes_part` (n, k) is given, whole bids of those alone."""
     bid, quality = competing_bids(
-        scored.campaign, terms.pricing, terms.bid_usd, multiplier, active, scored.pctr, scored.pcvr
-    )
+        scored.campaign, terms.pricing, terms.bid_usd, multiplier if takes_part is None else np.ones_like(multiplier),
+        active, scored.pctr, scored.pcvr,
+    )  # fmt: skip
+    if takes_part is not None:
+        bid[~takes_part] = 0.0
     return Offers(bid, quality, terms.reserve_usd[scored.campaign])
 
 

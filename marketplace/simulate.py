@@ -15,14 +15,16 @@ from marketplace.counters import Counters, new_counters
 from marketplace.orders import Orders
 from marketplace.record import Recorder, Tick
 from marketplace.scenario import Scenario
-from marketplace.serve import Arm, campaign_terms, score
+from marketplace.serve import Arm, Scored, campaign_terms, score
 from marketplace.state import State, pacer_of
 from marketplace.stopwatch import Stopwatch
 from marketplace.tick import run_tick, spending_of
+from synth import draws
+from synth.draws import Cause
 from synth.habits import record_orders
 from synth.retrieval import Pool
 from synth.traffic import expected_share
-from synth.types import DAY_MS, FloatArray, IntArray, Requests
+from synth.types import DAY_MS, BoolArray, FloatArray, IntArray, Requests
 from synth.world import World
 
 _Process = Generator[simpy.Event]
@@ -189,7 +191,7 @@ class _Market:
         )  # fmt: skip
         offers, shown, placed, state.orders = run_tick(
             scored, until_ms, self.arms, self.world, state.habits, state.ledger, state.orders, self.terms, multiplier,
-            self.attribution_ms, self.cpu,
+            self.attribution_ms, self.cpu, self._takes_part(scored, multiplier) if self.pacer.throttles else None,
         )  # fmt: skip
         watch = Stopwatch(self.cpu)
         for position, arm in enumerate(self.arms):
@@ -203,6 +205,11 @@ class _Market:
         self.recorder.tick(Tick(scored, offers, shown, placed, multiplier))
         watch.lap("log")
         return placed.orders
+
+    def _takes_part(self, scored: Scored, probability: FloatArray) -> BoolArray:
+        """(n, k) candidates whose campaign is drawn to take part; a campaign's ads in a request share their lot."""
+        lot = draws.uniform(self.scenario.seed, Cause.PARTICIPATION, scored.requests.id[:, None], scored.campaign)
+        return lot < probability[scored.campaign]
 
     def spending(self) -> Spending:
         n = len(self.spent_rows)

@@ -1,5 +1,6 @@
 """State: all that a simulation carries from one moment to the next, in memory and on disk."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -7,7 +8,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from auction import to_micros
-from auction.pacing import Pacer, dual_descent, unpaced
+from auction.pacing import Pacer, dual_descent, hard_stop, pace, pid, throttling, unpaced
 from marketplace.errors import Refused
 from marketplace.features import Features, new_features
 from marketplace.ledger import Ledger, open_ledger
@@ -28,7 +29,7 @@ class State:
     habits: Habits
     features: Features
     ledger: Ledger
-    pacing: FloatArray  # (c,) state of the pacer
+    pacing: FloatArray  # (c,) or (c, things remembered), state of the pacer
     orders: Orders  # placed later than now
 
     def copy(self) -> "State":
@@ -52,7 +53,15 @@ def new_state(scenario: Scenario, population: Population, budget_share: float = 
 
 def pacer_of(config: PacingConfig) -> Pacer:
     """The scenario's pacer, ready to run."""
-    return {"dual": lambda: dual_descent(step=config.step), "none": unpaced}[config.pacer]()
+    makers: dict[str, Callable[[], Pacer]] = {
+        "dual": lambda: dual_descent(step=config.step),
+        "pid": lambda: pid(kp=config.kp, ki=config.ki, kd=config.kd, lowest=config.lowest),
+        "pace": lambda: pace(lowest=config.lowest),
+        "throttling": lambda: throttling(step=config.step, lowest=config.lowest),
+        "hard_stop": hard_stop,
+        "none": unpaced,
+    }
+    return makers[config.pacer]()
 
 
 def save_state(state: State, folder: Path) -> None:

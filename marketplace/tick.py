@@ -51,6 +51,7 @@ def run_tick(
     multiplier: FloatArray,
     attribution_ms: int,
     cpu: Counter[str],
+    takes_part: BoolArray | None = None,
 ) -> tuple[Offers, Shown, Placed, Orders]:
     """Clear all requests as if no budget ran out; where one does, keep what came before and clear again what comes after
     and had a bid of that campaign.
@@ -60,6 +61,7 @@ def run_tick(
     Args:
         waiting: Orders on their way, in any order.
         until_ms: When the next tick begins; orders placed before are charged in this one.
+        takes_part: (n, k) candidates who compete, with their whole bids, where pacing throttles.
 
     Returns:
         The bids (of a campaign that ran out, 0 from then on), what was shown, the orders placed, and those on their way now.
@@ -68,7 +70,7 @@ def run_tick(
     now = waiting["time_ms"] < until_ms
     soon, later = in_time([waiting[now]]), [waiting[~now]]
     active = ledger.active
-    offers = offers_of(scored, terms, multiplier, active)
+    offers = offers_of(scored, terms, multiplier, active, takes_part)
     n = len(scored.requests)
     start, shown = 0, None
     rows: IntArray = np.arange(n)

@@ -59,6 +59,7 @@ class Cause(IntEnum):
     DELAY_PART = 87
     ASSIGNMENT = 96
     LOG_SAMPLE = 97
+    PARTICIPATION = 98
 
 
 _MASK = np.uint64(0xFFFFFFFF)

@@ -1,8 +1,10 @@
-"""One small market, and one finished run of it, for all tests of the trunk."""
+"""One small market, and one finished run of it, for all tests of the trunk; how many examples hypothesis tries."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from marketplace.experiment import DESIGNS, Pace, complete
 from marketplace.market import first_ranker, open_market
@@ -10,6 +12,10 @@ from marketplace.runs import Run, new_run, open_run
 from marketplace.scenario import Scenario, load_scenario
 from marketplace.serve import Arm
 from synth.world import World
+
+settings.register_profile("default", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("deep", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 TINY = Path(__file__).parents[1] / "scenarios" / "tiny.toml"
 

@@ -1,0 +1,135 @@
+"""Every mechanism and pacer that a scenario can name, run for a day of the tiny market."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from auction import first_price, gsp, vcg
+from marketplace.assignment import everyone
+from marketplace.errors import Refused
+from marketplace.market import first_ranker
+from marketplace.scenario import PacingConfig, load_scenario
+from marketplace.serve import campaign_terms, mechanism_of, offers_of
+from marketplace.simulate import simulate
+from marketplace.state import load_state, new_state, pacer_of, save_state
+
+TINY = Path(__file__).parents[2] / "scenarios" / "tiny.toml"
+
+
+class Ticks:
+    """Keeps what happened."""
+
+    def __init__(self):
+        self.ticks = []
+
+    def tick(self, tick):
+        self.ticks.append(tick)
+
+    def end_day(self, day):
+        pass
+
+
+def one_day(world, *overrides):
+    """A day with a tenth of every budget, so that pacing has work to do."""
+    scenario = load_scenario(TINY, overrides)
+    state, seen = new_state(scenario, world.population, budget_share=0.1), Ticks()
+    arms = (first_ranker(scenario),)
+    simulate(scenario, world, arms, everyone(scenario.world.population.users), state, seen, first_day=0, days=1)
+    return scenario, state, seen.ticks
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("gsp", lambda bid, quality, reserve, effect: gsp(bid, quality, n_slots=len(effect), reserve=reserve)),
+        ("first_price", lambda b, q, r, effect: first_price(b, q, n_slots=len(effect), reserve=r)),
+        ("vcg", lambda bid, quality, reserve, effect: vcg(bid, quality, slot_effect=effect, reserve=reserve)),
+    ],
+)
+def test_a_scenarios_mechanism_sets_its_prices(world, name, rule):
+    scenario, _, ticks = one_day(
+        world, f"auction.mechanism={name}", "auction.reserve_cpc_usd=0.05", "pacing.pacer=none"
+    )
+    tick = ticks[0]
+    first = rule(*tick.offers, np.array(scenario.world.feed.slot_effect))
+
+    # bids of a campaign that runs out are taken away from the whole rest of the tick, so only requests before that compare
+    same = (first.winner == tick.shown.column).all(axis=1)
+    assert same.mean() > 0.5
+    assert np.array_equal(first.price_micros[same], tick.shown.price_micros[same])
+
+
+def test_second_price_is_for_one_slot(world):
+    scenario = load_scenario(TINY, ["auction.mechanism=second_price", "world.feed.slot_effect=[1.0]"])
+    rule = mechanism_of(scenario.auction, scenario.world.feed.slot_effect)
+
+    assert rule(np.array([[3.0, 2.0]]), np.ones((1, 2)), np.zeros((1, 2))).price_micros.tolist() == [[2_000_000]]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["auction.mechanism=second_price"],
+            "auction.mechanism is second_price, it must be another one where slots are 3",
+        ),
+        (["auction.mechanism=vcg", "auction.squash=0.5"], "auction.squash is 0.5, it must be 1 under vcg"),
+        (["pacing.pacer=pace"], "pacing.pacer is pace, auction.mechanism must be first_price, not gsp"),
+        (["pacing.pacer=pdi"], "pacing.pacer: Input should be"),
+        (["pacing.lowest=0"], "pacing.lowest: Input should be greater than 0"),
+        (["pacing.ki=0"], "pacing.ki: Input should be greater than 0"),
+    ],
+)
+def test_mechanisms_and_pacers_that_do_not_fit_are_refused(overrides, words):
+    with pytest.raises(Refused) as refused:
+        load_scenario(TINY, overrides)
+
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("pacer", ["dual", "pid", "pace", "throttling", "hard_stop", "none"])
+def test_under_every_pacer_money_is_exact_and_the_state_survives_the_disk(world, tmp_path, pacer):
+    mechanism = "first_price" if pacer == "pace" else "gsp"
+    scenario, state, ticks = one_day(world, f"pacing.pacer={pacer}", f"auction.mechanism={mechanism}")
+    billed = sum(int(t.shown.billed_micros.sum() + t.placed.billed_micros.sum()) for t in ticks)
+    ledger = state.ledger
+
+    assert (ledger.remaining >= 0).all() and billed == ledger.billed > 0
+    assert ledger.granted == ledger.billed + ledger.lapsed + ledger.remaining.sum()
+    save_state(state, tmp_path / "state")
+    assert np.array_equal(load_state(scenario, world.population, tmp_path / "state").pacing, state.pacing)
+
+
+def test_pacing_makes_the_budget_last_longer_than_none(world):
+    """The hour in which half of all that is billed at once has been billed."""
+
+    def half(pacer):
+        _, _, ticks = one_day(world, f"pacing.pacer={pacer}", "pacing.step=20.0")
+        time = np.concatenate([t.scored.requests.time_ms for t in ticks])
+        billed = np.cumsum(np.concatenate([t.shown.billed_micros.sum(axis=1) for t in ticks]))
+        return time[np.searchsorted(billed, billed[-1] / 2)]
+
+    unpaced = half("none")
+    assert all(half(pacer) > unpaced for pacer in ("dual", "pid", "throttling"))
+
+
+def test_a_throttled_campaign_bids_whole_or_not_at_all(world):
+    _, _, ticks = one_day(world, "pacing.pacer=throttling", "pacing.step=20.0")
+    scenario = load_scenario(TINY)
+    tick = min(ticks, key=lambda tick: tick.multiplier.mean())
+    terms = campaign_terms(scenario, world)
+    everyone_pays = np.ones(len(terms.pricing), bool)
+    whole = offers_of(tick.scored, terms, np.ones(len(terms.pricing)), everyone_pays).bid
+    bid = tick.offers.bid
+
+    assert ((bid == 0) | (bid == whole)).all()
+    chance = tick.multiplier[tick.scored.campaign]
+    assert (bid > 0)[chance == 1].mean() > (bid > 0)[chance < 0.5].mean()
+
+
+def test_the_settings_of_a_pacer_reach_it():
+    pacer = pacer_of(PacingConfig(pacer="pid", kp=0.0, ki=1.0, lowest=0.25))
+    state = pacer.update(pacer.init(1), np.array([9.0]), np.array([1.0]))
+
+    assert pacer.multiplier(state) == pytest.approx([0.25])
