@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import floor
+from math import ceil, floor
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -202,7 +202,9 @@ def by_kernel(offers: Offers, rule: Rule, live: FloatArray, remaining: IntArray,
             sales.winner[i, slot] = j
             if j < 0:
                 continue
-            price = np.int64(floor(usd[slot] * MICROS * FORGIVEN))
+            micros = usd[slot] * MICROS  # rounded as by `to_micros`
+            above = ceil(micros)
+            price = np.int64(above if above - micros <= FORGIVEN * micros else floor(micros))
             happens = draw[slot] < quality[j] * rule.effect[slot]
             had = remaining[c[j]]
             billed = min(had, price) if happens else 0

@@ -13,7 +13,7 @@ IdArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
 
 MICROS = 1_000_000
-FORGIVEN = 1.0 + 4 * float(np.finfo(np.float64).eps)  # what a value just below a whole micro may lack, as a factor
+FORGIVEN = 4 * float(np.finfo(np.float64).eps)  # what a value just below a whole micro may lack, as a share of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,8 +32,9 @@ def sold(winner: IntArray, price_usd: FloatArray) -> Allocation:
 def to_micros(usd: FloatArray | float) -> IntArray:
     """Micros of USD, rounded down.
 
-    A value within two units of the last place below a whole micro counts as that micro: 0.29 USD is 290,000, however the
-    decimal is stored.
+    A value a few units of the last place below a whole micro counts as that micro: 0.29 USD is 290,000, however the decimal
+    is stored.
     """
     micros = np.asarray(usd, np.float64) * MICROS
-    return np.floor(micros * FORGIVEN).astype(np.int64)
+    above = np.ceil(micros)
+    return np.where(above - micros <= FORGIVEN * micros, above, np.floor(micros)).astype(np.int64)

@@ -99,7 +99,7 @@ def _lowest_columns(worth: FloatArray, offer: FloatArray) -> IntArray:
             if offer[j, slot] <= 0.0 or slack[j, slot] > near:
                 continue
             instead, slack_then = _assign(_held(worth, slot, j, never))
-            if _total(worth, instead) >= most - near:
+            if instead[slot] == j and _total(worth, instead) >= most - near:
                 chosen, slack = instead, slack_then
                 break
         worth = _held(worth, slot, chosen[slot], never)

@@ -56,9 +56,9 @@ def test_a_campaign_that_cannot_pay_and_an_absent_candidate_do_not_compete():
     assert gsp(bid, quality, n_slots=4).winner.tolist() == [[1, 3, -1, -1]]
 
 
-def test_kinds_are_numbered_in_the_order_of_the_scenario():
-    assert [kind.name for kind in Pricing] == ["CPM", "CPC", "CPA", "OCPM"]
-    assert [int(kind) for kind in Pricing] == [CPM, CPC, CPA, OCPM]
+def test_kinds_are_numbered_in_the_order_of_the_scenario_value_coming_last():
+    assert [kind.name for kind in Pricing] == ["CPM", "CPC", "CPA", "OCPM", "VALUE"]
+    assert [int(kind) for kind in Pricing][:4] == [CPM, CPC, CPA, OCPM]
 
 
 def test_requests_with_other_campaigns_and_predictions_do_not_mix():
