@@ -98,8 +98,9 @@ def _lowest_columns(worth: FloatArray, offer: FloatArray) -> IntArray:
             # only where an offer has no slack can it be part of a best assignment
             if offer[j, slot] <= 0.0 or slack[j, slot] > near:
                 continue
-            instead, slack_then = _assign(_held(worth, slot, j, never))
-            if instead[slot] == j and _total(worth, instead) >= most - near:
+            forced = _held(worth, slot, j, never)
+            instead, slack_then = _assign(forced)
+            if _total(forced, instead) >= most - near:
                 chosen, slack = instead, slack_then
                 break
         worth = _held(worth, slot, chosen[slot], never)

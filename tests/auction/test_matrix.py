@@ -61,8 +61,9 @@ def test_of_tied_assignments_the_one_with_the_lowest_candidates_first_is_taken(v
         assert vcg_matrix(value[None]).winner[0].tolist() == [j if j < k else -1 for j in expected]
 
 
-def test_equal_bidders_go_in_order():
+def test_equal_bidders_go_in_order_to_the_first_slots():
     assert vcg_matrix([[[2.0, 1.0], [2.0, 1.0], [2.0, 1.0]]]).winner.tolist() == [[0, 1]]
+    assert vcg_matrix(np.ones((1, 2, 3))).winner.tolist() == [[0, 1, -1]]
 
 
 def test_two_bidders_may_want_different_slots():

