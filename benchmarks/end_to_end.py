@@ -5,13 +5,19 @@
 Simulations run in turn, round by round, so a slow minute of a shared machine hits all of them; medians are printed.
 """
 
+# ruff: noqa: E402
+import sys
+from pathlib import Path
+
+# run as a file, its neighbour auction.py would be found first under the name of the package
+sys.path[0] = str(Path(__file__).parents[1])
+
 import argparse
 import json
 import resource
 import shutil
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
