@@ -182,7 +182,7 @@ def by_kernel(offers: Offers, rule: Rule, live: FloatArray, remaining: IntArray,
         for j in range(k):
             paced = bid[j] * live[c[j]]
             worth = paced * weight[j] + user[j]
-            own[j] = worth if (paced > 0.0) & (paced >= reserve[j]) & (worth >= 0.0) else -1.0
+            own[j] = worth if (paced > 0.0) & (paced >= reserve[j]) else -1.0
         pick(own, key, winner, score)
         for slot in range(s):
             j = winner[slot]

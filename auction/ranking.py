@@ -65,7 +65,7 @@ def top(
     for i in range(n):
         for j in range(k):
             usd = bid[i, j] * weight[i, j] + user_value[i, j]
-            own[j] = usd if (bid[i, j] > 0.0) & (bid[i, j] >= reserve[i, j]) & (usd >= 0.0) else -1.0
+            own[j] = usd if (bid[i, j] > 0.0) & (bid[i, j] >= reserve[i, j]) else -1.0
         pick(own, key, winner[i], score[i])
 
 
@@ -77,7 +77,7 @@ def no_scores(k: int) -> FloatArray:
 
 @njit(cache=True, nogil=True)
 def pick(own: FloatArray, key: IntArray, winner: IntArray, score: FloatArray) -> None:
-    """Fill `winner` (m,) and `score` (m,) with the best of `own`, scores >= 0 or -1 for who is out.
+    """Fill `winner` (m,) and `score` (m,) with the best of `own`, scores >= 0; who is out has any below.
 
     The bits of a float >= 0 rank as an integer does. With its lowest bits replaced by the column, counted from the right
     end, the key of a candidate is unique, and the next best is one maximum over the keys below the last. Scores that differ

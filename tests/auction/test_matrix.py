@@ -61,6 +61,13 @@ def test_of_tied_assignments_the_one_with_the_lowest_candidates_first_is_taken(v
         assert vcg_matrix(value[None]).winner[0].tolist() == [j if j < k else -1 for j in expected]
 
 
+def test_whole_cents_in_give_whole_cents_out():
+    """Differences of totals in binary fractions fall a little short of a cent, which rounding down must forgive."""
+    value = np.random.default_rng(8).integers(1, 3_000, (300, 6, 4)) / 100
+
+    assert (vcg_matrix(value).price_micros % 10_000 == 0).all()
+
+
 def test_equal_bidders_go_in_order_to_the_first_slots():
     assert vcg_matrix([[[2.0, 1.0], [2.0, 1.0], [2.0, 1.0]]]).winner.tolist() == [[0, 1]]
     assert vcg_matrix(np.ones((1, 2, 3))).winner.tolist() == [[0, 1, -1]]
