@@ -21,8 +21,23 @@ TRUTH = Schema(
             Column(name="ad", kind=Kind.ID, dtype="int32"),
             Column(name="examination", kind=Kind.DENSE, dtype="float32", side=Side.NONE, unit="probability"),
             Column(name="click", kind=Kind.DENSE, dtype="float32", unit="probability given examination"),
-            Column(name="conversion", kind=Kind.DENSE, dtype="float32", unit="probability given click, however late"),
-        )
+            Column(name="long_click", kind=Kind.DENSE, dtype="float32", unit="probability given click"),
+            Column(name="hide", kind=Kind.DENSE, dtype="float32", unit="probability given examination and no click"),
+            Column(name="cart", kind=Kind.DENSE, dtype="float32", unit="probability given click, however late"),
+            Column(name="checkout", kind=Kind.DENSE, dtype="float32", unit="probability given cart, however late"),
+            Column(name="sign_up", kind=Kind.DENSE, dtype="float32", unit="probability given click, however late"),
+            Column(name="post_view", kind=Kind.DENSE, dtype="float32", unit="probability of a checkout, given "
+                   "examination and no click"),
+            Column(name="known", kind=Kind.FLAG, dtype="bool"),
+            Column(name="examined", kind=Kind.FLAG, dtype="bool"),
+        ),
+        "requests": (
+            Column(name="request", kind=Kind.ID, dtype="int64"),
+            Column(name="need", kind=Kind.ID, dtype="int32"),
+            Column(name="organic", kind=Kind.DENSE, dtype="float32", unit="probability of an order with no ad at all"),
+            Column(name="organic_store", kind=Kind.ID, dtype="int32"),
+            Column(name="displaced", kind=Kind.FLAG, dtype="bool"),
+        ),
     }
 )
 
@@ -52,6 +67,10 @@ class Writer:
         """Append rows; a list column is given as its padded array (n, H), -1 where a place is free."""
         self._rows[table].append(columns)
 
+    def write_once(self, table: str, columns: Columns) -> None:
+        """Write a table that does not grow: a vector column is given as (rows, width)."""
+        self._write(0, {table: [columns]})
+
     def end_day(self, day: int) -> None:
         """Hand the day's rows to the background; waits for the day before, so memory holds two days at most."""
         for done in self._pending:
@@ -70,6 +89,8 @@ class Writer:
 
     def _write(self, day: int, rows: dict[str, list[Columns]]) -> None:
         for table, parts in rows.items():
+            if not parts and (self.folder / table / _part(0)).exists():
+                continue
             columns = self.schema.tables[table]
             arrays = [self._array(table, column, parts) for column in columns]
             fields = [pa.field(c.name, _arrow(c)) for c in columns]

@@ -1,4 +1,4 @@
-"""Orders: conversions on their way, placed some time after the click that led to them."""
+"""Orders: conversions of all types on their way, placed some time after the click (or the sight) that led to them."""
 
 from typing import Any
 
@@ -16,8 +16,10 @@ ORDER = np.dtype(
         ("store", np.int32),
         ("campaign", np.int32),
         ("arm", np.int16),
-        ("attributed", np.bool_),  # placed inside the attribution window, both ends included
-        ("click_ms", np.int64),
+        ("event", np.int8),  # position in EVENTS
+        ("attributed", np.bool_),  # the campaign's goal, placed inside the attribution window, both ends included
+        ("click_ms", np.int64),  # -1 where the ad was seen and not clicked
+        ("shown_ms", np.int64),
         ("price_micros", np.int64),  # due when attributed; fixed at the impression
         ("value_micros", np.int64),  # basket
     ]
@@ -30,6 +32,6 @@ def no_orders() -> Orders:
 
 
 def in_time(orders: list[Orders]) -> Orders:
-    """All of them, by time, ties by request and ad."""
+    """All of them, by time, ties by request, ad and event."""
     together = np.concatenate([no_orders(), *orders])
-    return together[np.lexsort((together["ad"], together["request"], together["time_ms"]))]
+    return together[np.lexsort((together["event"], together["ad"], together["request"], together["time_ms"]))]

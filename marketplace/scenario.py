@@ -35,6 +35,9 @@ class AuctionConfig(Strict):
     reserve_cpa_usd: NonNegative = Field(0.0, description="least price of a conversion")
     reserve_ocpm_usd: NonNegative = Field(0.0, description="least price of an impression, for oCPM campaigns")
     attribution_days: Positive = Field(7.0, description="a conversion is attributed up to so long after the click")
+    view_attribution_days: NonNegative = Field(
+        0.0, description="and up to so long after an ad that was seen and not clicked; 0 is never"
+    )
 
 
 class PacingConfig(Strict):
