@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numba import njit
 
-from marketplace.orders import Orders
+from marketplace.orders import Orders, remembered
 from models.data import AdTable, Batch
 from synth.habits import Habits, record_orders
 from synth.traffic import session_of
@@ -72,12 +72,7 @@ class Features:
     def publish(self) -> None:
         """Let serving see what has been counted."""
         for orders in self.unpublished:
-            record_orders(
-                self.history,
-                orders["user"].astype(np.int64),
-                orders["store"].astype(np.int64),
-                orders["time_ms"].copy(),
-            )
+            record_orders(self.history, *remembered(orders))
         nobody = np.empty(0, np.int32)
         changed = np.unique(np.concatenate([nobody, *self.seen, *(orders["user"] for orders in self.unpublished)]))
         self.unpublished.clear()
@@ -147,7 +142,9 @@ def _ad_table(features: Features) -> AdTable:
     ads, stores, content = population.ads, population.stores, population.content
     goal = population.campaigns.goal[ads.campaign]
     return AdTable(
-        categorical=np.stack([ads.store, ads.campaign, stores.cuisine[ads.store], stores.dish[ads.store], goal], axis=1),
+        categorical=np.stack(
+            [ads.store, ads.campaign, stores.cuisine[ads.store], stores.dish[ads.store], goal], axis=1
+        ),
         dense=np.stack(
             [
                 stores.log_price[ads.store],

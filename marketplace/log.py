@@ -26,8 +26,12 @@ TRUTH = Schema(
             Column(name="cart", kind=Kind.DENSE, dtype="float32", unit="probability given click, however late"),
             Column(name="checkout", kind=Kind.DENSE, dtype="float32", unit="probability given cart, however late"),
             Column(name="sign_up", kind=Kind.DENSE, dtype="float32", unit="probability given click, however late"),
-            Column(name="post_view", kind=Kind.DENSE, dtype="float32", unit="probability of a checkout, given "
-                   "examination and no click"),
+            Column(
+                name="post_view",
+                kind=Kind.DENSE,
+                dtype="float32",
+                unit="probability of a checkout, given examination and no click",
+            ),
             Column(name="known", kind=Kind.FLAG, dtype="bool"),
             Column(name="examined", kind=Kind.FLAG, dtype="bool"),
         ),
@@ -43,7 +47,7 @@ TRUTH = Schema(
 
 
 class Writer:
-    """Collects rows of each table and writes a part per day, in the background.
+    """Collects rows of each table and writes a part per day, in the background; tables of vectors are written once.
 
     The digest is over the values of each column in order, so it depends neither on how rows were handed over nor on how
     they are compressed.
@@ -51,7 +55,7 @@ class Writer:
 
     def __init__(self, folder: Path, schema: Schema) -> None:
         self.folder, self.schema = folder, schema
-        self._rows: dict[str, list[Columns]] = {table: [] for table in schema.tables}
+        self._rows = self._no_rows()
         self._hashes = {(t, c.name): hashlib.sha256() for t, columns in schema.tables.items() for c in columns}
         self._background = ThreadPoolExecutor(1)
         self._pending: list[Future[None]] = []
@@ -69,14 +73,14 @@ class Writer:
 
     def write_once(self, table: str, columns: Columns) -> None:
         """Write a table that does not grow: a vector column is given as (rows, width)."""
-        self._write(0, {table: [columns]})
+        self._write("all", {table: [columns]})
 
     def end_day(self, day: int) -> None:
         """Hand the day's rows to the background; waits for the day before, so memory holds two days at most."""
         for done in self._pending:
             done.result()
-        rows, self._rows = self._rows, {table: [] for table in self.schema.tables}
-        self._pending = [self._background.submit(self._write, day, rows)]
+        rows, self._rows = self._rows, self._no_rows()
+        self._pending = [self._background.submit(self._write, f"day={day:04d}", rows)]
 
     def digest(self) -> str:
         """Of all rows of all finished days."""
@@ -87,17 +91,19 @@ class Writer:
             whole.update(f"{name}={part.hexdigest()}\n".encode())
         return whole.hexdigest()
 
-    def _write(self, day: int, rows: dict[str, list[Columns]]) -> None:
+    def _no_rows(self) -> dict[str, list[Columns]]:
+        tables = self.schema.tables.items()
+        return {name: [] for name, columns in tables if all(c.kind is not Kind.VECTOR for c in columns)}
+
+    def _write(self, part: str, rows: dict[str, list[Columns]]) -> None:
         for table, parts in rows.items():
-            if not parts and (self.folder / table / _part(0)).exists():
-                continue
             columns = self.schema.tables[table]
             arrays = [self._array(table, column, parts) for column in columns]
             fields = [pa.field(c.name, _arrow(c)) for c in columns]
             floats = [c.name for c in columns if c.dtype.startswith("float")]
             pq.write_table(
                 pa.Table.from_arrays(arrays, schema=pa.schema(fields)),
-                self.folder / table / f"day={day:04d}.parquet",
+                self.folder / table / f"{part}.parquet",
                 compression="zstd",
                 compression_level=1,
                 use_dictionary=[c.name for c in columns if c.name not in floats and c.kind is not Kind.MONEY],
@@ -116,6 +122,10 @@ class Writer:
             digest.update(flat.tobytes())
             offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
             return pa.ListArray.from_arrays(offsets, flat)
+        if column.kind is Kind.VECTOR:
+            flat = np.ascontiguousarray(np.concatenate(values), np.float32).ravel()
+            digest.update(flat.tobytes())
+            return pa.FixedSizeListArray.from_arrays(flat, column.width)
         whole = np.concatenate(values) if values else np.empty(0)
         whole = np.ascontiguousarray(whole.astype(column.dtype, copy=False))
         digest.update(whole.tobytes())
@@ -125,4 +135,6 @@ class Writer:
 def _arrow(column: Column) -> pa.DataType:
     if column.kind is Kind.LIST:
         return pa.list_(pa.int32())
+    if column.kind is Kind.VECTOR:
+        return pa.list_(pa.float32(), column.width)
     return pa.from_numpy_dtype(np.dtype(column.dtype))

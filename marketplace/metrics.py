@@ -44,6 +44,8 @@ METRICS = (
     Metric("scored", "platform", "scored", "requests", "candidates per request", ""),
     Metric("ad_diversity", "user", "cuisines", USERS, "cuisines seen per active user", "up"),
     Metric("GMV", "user", "gmv_usd", USERS, "USD of orders after ad clicks, per active user", "up"),
+    Metric("organic_orders", "user", "organic_orders", USERS, "orders that follow no ad, per active user", "up"),
+    Metric("total_GMV", "user", "all_gmv_usd", USERS, "USD of orders with and without ads, per active user", "up"),
     Metric("long_click_rate", "user", "long_clicks", "impressions", "long clicks per impression", "up"),
     Metric("hide_rate", "user", "hides", "impressions", "hides per impression", "down"),
 )

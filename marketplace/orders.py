@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synth.types import CHECKOUT, IntArray, Requests, Visits
+
 Orders = NDArray[Any]  # of ORDER, one per order
 
 ORDER = np.dtype(
@@ -29,6 +31,22 @@ ORDER = np.dtype(
 def no_orders() -> Orders:
     """None at all."""
     return np.empty(0, ORDER)
+
+
+def organic_orders(requests: Requests, visits: Visits) -> Orders:
+    """Orders of the requests' organic surface, which no campaign has a part in."""
+    orders = np.zeros(len(requests), ORDER)
+    for name in ("ad", "campaign", "arm", "click_ms"):
+        orders[name] = -1
+    orders["request"], orders["user"], orders["store"] = requests.id, requests.user, visits.ordered
+    orders["time_ms"] = orders["shown_ms"] = requests.time_ms
+    orders["event"], orders["value_micros"] = CHECKOUT, visits.value_micros
+    return orders
+
+
+def remembered(orders: Orders) -> tuple[IntArray, IntArray, IntArray]:
+    """User, store and time of orders, each (m,)."""
+    return orders["user"].astype(np.int64), orders["store"].astype(np.int64), orders["time_ms"].copy()
 
 
 def in_time(orders: list[Orders]) -> Orders:

@@ -16,7 +16,6 @@ from synth.campaigns import GOALS
 from synth.types import CHECKOUT, EVENTS, BoolArray, Columns, FloatArray, IdArray, IntArray, Outcomes, Truth
 from synth.world import Minds, World
 
-
 # the event that counts as a conversion of a campaign, by its goal; one that aims at clicks is held to checkouts
 _COUNTS = np.array([EVENTS.index("checkout" if goal == "click" else goal) for goal in GOALS])
 
@@ -44,7 +43,7 @@ class Shown(Columns):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Placed(Columns):
-    """Orders placed during a tick, and what they were charged."""
+    """Conversions of all types that came during a tick, and what they were charged."""
 
     orders: Orders  # (m,)
     billed_micros: IntArray  # (m,)

@@ -263,11 +263,11 @@ class FatigueConfig(Strict):
     """Poor ads tire: a tired user looks past ads and comes back less."""
 
     blindness: NonNegative = Field(0.15, description="logits of a click lost per unit of fatigue")
-    leaving: NonNegative = Field(0.04, description="log of the visits lost per unit of fatigue")
+    leaving: NonNegative = Field(0.03, description="log of the visits lost per unit of fatigue")
     half_life_days: Positive = Field(7.0, description="time in which half of it is forgotten")
     hide_weight: NonNegative = Field(5.0, description="a hide tires as much as so many ads that were seen in vain")
     relief: NonNegative = Field(2.0, description="a long click takes away the fatigue of so many")
-    gain: NonNegative = Field(0.1, description="fatigue of an ad that was seen in vain")
+    gain: NonNegative = Field(0.05, description="fatigue of an ad that was seen in vain")
 
 
 class DriftConfig(Strict):
