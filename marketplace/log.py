@@ -123,9 +123,9 @@ class Writer:
             offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
             return pa.ListArray.from_arrays(offsets, flat)
         if column.kind is Kind.VECTOR:
-            flat = np.ascontiguousarray(np.concatenate(values), np.float32).ravel()
-            digest.update(flat.tobytes())
-            return pa.FixedSizeListArray.from_arrays(flat, column.width)
+            numbers = np.concatenate(values).astype(np.float32).ravel()
+            digest.update(numbers.tobytes())
+            return pa.FixedSizeListArray.from_arrays(numbers, column.width)
         whole = np.concatenate(values) if values else np.empty(0)
         whole = np.ascontiguousarray(whole.astype(column.dtype, copy=False))
         digest.update(whole.tobytes())

@@ -211,7 +211,7 @@ class _Market:
         for position, arm in enumerate(self.arms):
             self.served[arm.name] += int((arm_of == position).sum())
         self.unbilled += int(shown.unbilled_micros.sum() + placed.unbilled_micros.sum())
-        bought = (shown.outcomes.delay_ms[:, :, CHECKOUT] >= 0).any(axis=1)
+        bought = np.any(shown.outcomes.delay_ms[:, :, CHECKOUT] >= 0, axis=1)
         displaced = self.world.displaced(requests, visits, bought)
         organic = np.flatnonzero((visits.ordered >= 0) & ~displaced)
         unasked = organic_orders(requests.take(organic), visits.take(organic))

@@ -27,7 +27,7 @@ class Fatigue(NamedTuple):
 
     def rows(self, start: int, stop: int) -> "Fatigue":
         """Users start to stop - 1, as views."""
-        return Fatigue(*(column[start:stop] for column in self))
+        return Fatigue._make(column[start:stop] for column in self)
 
 
 class Tiring(NamedTuple):

@@ -36,7 +36,7 @@ class Habits(NamedTuple):
 
     def rows(self, start: int, stop: int) -> "Habits":
         """Users start to stop - 1, as views."""
-        return Habits(*(column[start:stop] for column in self))
+        return Habits._make(column[start:stop] for column in self)
 
 
 class Appetite(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq, root
@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from synth.affinity import NEVER, Intercepts
 from synth.config import MarginalsConfig
 from synth.errors import Impossible
-from synth.types import BoolArray, FloatArray, IdArray, IntArray, Truth
+from synth.types import BoolArray, Float32Array, FloatArray, IdArray, IntArray, Truth
 
 _LOGIT_LIMIT = 40.0  # an intercept beyond this makes no finite rate
 _CLOSE = 0.01  # relative error at which a marginal counts as obtained
@@ -45,7 +45,7 @@ class Exposure:
     log_price: FloatArray  # (m,) of the store
     campaign: IdArray  # (m,)
     slot: IntArray  # (m,)
-    chance: FloatArray  # (n, v) of an organic order at each store looked at, 0 where there is none
+    chance: Float32Array  # (n, v) of an organic order at each store looked at, 0 where there is none
     known: BoolArray  # (n, v)
     sessions: int
     user_days: float
@@ -154,8 +154,8 @@ def _without(exposure: Exposure, used: Intercepts) -> _Logits:
     truth = exposure.truth
     habit = used.habit * truth.known
 
-    def base(p: FloatArray, constant: FloatArray | float) -> FloatArray:
-        return logit(p.astype(np.float64)) - constant
+    def base(p: Float32Array, constant: Any) -> FloatArray:
+        return np.asarray(logit(p.astype(np.float64)) - constant)
 
     return _Logits(
         click=base(truth.click, used.click + habit), long_click=base(truth.long_click, used.long_click + habit),

@@ -29,7 +29,7 @@ class OrderLaw(NamedTuple):
 def basket1(seed: int, law: OrderLaw, cause: int, log_price: float, request: int, store: int) -> int:
     """Value of one order, micros."""
     noise = law.sigma * normal1(seed, cause, request, store)
-    return np.int64(law.basket_usd * np.exp(log_price - 0.5 * law.sigma * law.sigma + noise) * 1e6)
+    return int(law.basket_usd * np.exp(log_price - 0.5 * law.sigma * law.sigma + noise) * 1e6)
 
 
 def browse(

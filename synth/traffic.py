@@ -89,7 +89,7 @@ def _profile(config: TrafficConfig) -> FloatArray:
 
 @njit(cache=True, nogil=True)
 def _request(user: int, day: int, session: int, page: int) -> int:
-    return (((((np.int64(user) << _DAY_BITS) | day) << _SESSION_BITS) | session) << _PAGE_BITS) | page
+    return ((((user << _DAY_BITS) | day) << _SESSION_BITS) | session) << _PAGE_BITS | page
 
 
 @njit(cache=True, nogil=True)
@@ -141,6 +141,6 @@ def _arrive(
                     offset -= np.log(uniform1(seed, Cause.PAGE_GAP, request, 0)) * gap_ms
                 ids[row] = request
                 user[row] = first + u
-                time_ms[row] = day * DAY_MS + min(np.int64(offset), DAY_MS - 1)
+                time_ms[row] = day * DAY_MS + min(int(offset), DAY_MS - 1)
                 surface[row] = np.searchsorted(share, uniform1(seed, Cause.SURFACE, request, 0) * share[-1])
                 row += 1

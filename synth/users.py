@@ -28,7 +28,7 @@ class Users(NamedTuple):
 
     def rows(self, start: int, stop: int) -> "Users":
         """Users start to stop - 1, as views."""
-        return Users(*(column[start:stop] for column in self))
+        return Users._make(column[start:stop] for column in self)
 
 
 def make_users(

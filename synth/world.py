@@ -257,7 +257,7 @@ def _tastes(config: WorldConfig, users: Users, stores: Stores, seed: int) -> Tas
     part, cuisine = np.arange(DAYPARTS)[:, None], np.arange(config.catalogue.cuisines)
     n_platforms = len(config.population.platform_share)
     return Tastes(
-        seed=np.uint64(seed),
+        seed=np.uint64(seed),  # type: ignore[arg-type]
         user_taste=users.taste,
         user_price_sensitivity=users.price_sensitivity,
         user_exploration=users.exploration,
