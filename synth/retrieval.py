@@ -211,7 +211,7 @@ def _take_best(score, ad, peak, key, taken):  # type: ignore[no-untyped-def]
         if peak[j] >= enough:
             for p in range(j, score.size, lists):
                 if score[p] >= enough:
-                    # One integer that orders like (score, -place): a float's bits, those below the sign flipped if negative
+                    # One integer in the order of (score, -place): a negative float has all bits but its sign flipped
                     high = np.int64(ordered[p] ^ ((ordered[p] >> 31) & 0x7FFFFFFF))
                     key[found] = (high << 32) | (0xFFFFFFFF - p)
                     found += 1
