@@ -24,8 +24,7 @@ from synth.types import IdArray, Requests, Truth, Visits
 from synth.world import Seen, World, build, populate, rebuild
 
 WORLD = "world.json"
-# most requests of the pilots that marginals are solved on: of a day, of the days of the log
-_QUICK, _WHOLE = 40_000, 160_000
+_QUICK, _WHOLE = 80_000, 400_000  # most requests of the pilots that marginals are solved on
 
 
 def open_market(scenario: Scenario) -> World:
@@ -35,16 +34,19 @@ def open_market(scenario: Scenario) -> World:
         Impossible: If no world has these marginals.
     """
     population = populate(scenario.world, scenario.seed)
-    quick = partial(_pilot, scenario, 1, _QUICK)
-    whole = partial(_pilot, scenario, scenario.calendar.log_days, _WHOLE)
-    return build(population, (quick, whole))
+    return build(population, (partial(_pilot, scenario, _QUICK), partial(_pilot, scenario, _WHOLE)))
 
 
-def _pilot(scenario: Scenario, days: int, most: int, world: World) -> Seen:
-    """Run the market's first days, with as many of its users as bring `most` requests, and with their part of the budgets."""
+def _pilot(scenario: Scenario, most: int, world: World) -> Seen:
+    """Run the market's first days, as many of the log's as bring `most` requests.
+
+    All users come, for budgets are paced the more evenly the more there are; only if one day is too many, the first of them
+    with their part of the budgets.
+    """
     config, n_users = world.population.config, len(world.population.users.region)
     daily = config.marginals.sessions_per_day * config.traffic.requests_per_session
-    users = min(n_users, int(most / (daily * days)) + 1)
+    users = min(n_users, int(most / daily) + 1)
+    days = max(1, min(scenario.calendar.log_days, int(most / (daily * users))))
     small = rebuild(world.population.first(users), world.solved, [])
     seen = _Shown()
     state = new_state(scenario, small, budget_share=users / n_users)

@@ -79,7 +79,6 @@ def retrieve(
     taste: Float32Array,
     query: IdArray,
     habit_store: IdArray,
-    ad_store: IdArray,
     ad_of_store: IdArray,
     pool: Pool,
     index: Index,
@@ -97,7 +96,6 @@ def retrieve(
         taste: (U, d) standard normal in each dimension, or nearly so.
         query: (n,) dish searched for, -1 where the request is no search.
         habit_store: (U, H) stores that each user has ordered from, -1 where a place is free.
-        ad_store: (A,) not read, since `ad_of_store` tells the ads of known stores.
         ad_of_store: (S,) the one ad of each store, -1 where it has none.
 
     Returns:

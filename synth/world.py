@@ -43,6 +43,7 @@ from synth.types import (
 from synth.users import TASTE_DIMS, Users, centres, make_users
 
 SHARD = 250_000  # users drawn at once
+_ENOUGH = 60_000  # requests of a pilot that intercepts are solved on
 
 
 class Minds(NamedTuple):
@@ -158,7 +159,7 @@ class World:
         )
         return retrieval.retrieve(
             p.seed, requests, p.users.region, p.users.platform, p.users.cohort, p.users.taste, query, minds.habits.store,
-            p.ads.store, p.ads.of_store, pool, index, p.config.feed.candidates,
+            p.ads.of_store, pool, index, p.config.feed.candidates,
         )  # fmt: skip
 
     def respond(self, requests: Requests, need: IdArray, ad: IdArray, minds: Minds) -> tuple[Outcomes, Truth]:
@@ -313,16 +314,17 @@ def build(population: Population, pilots: Sequence[Callable[[World], Seen]]) -> 
 
     def exposure_of(pilot: Callable[[World], Seen], solved: Solved) -> Exposure:
         seen = pilot(rebuild(population, solved, []))
-        shown = np.nonzero(seen.ad >= 0)
-        store = population.ads.store[seen.ad[shown]]
+        some = slice(None, None, 1 + len(seen.requests) // _ENOUGH)
+        shown = np.nonzero(seen.ad[some] >= 0)
+        ad = seen.ad[some][shown]
         return Exposure(
-            truth=Truth(**{f.name: getattr(seen.truth, f.name)[shown] for f in fields(Truth)}),
+            truth=Truth(**{f.name: getattr(seen.truth, f.name)[some][shown] for f in fields(Truth)}),
             request=shown[0],
-            log_price=population.stores.log_price[store].astype(np.float64),
-            campaign=population.ads.campaign[seen.ad[shown]],
+            log_price=population.stores.log_price[population.ads.store[ad]].astype(np.float64),
+            campaign=population.ads.campaign[ad],
             slot=shown[1],
-            chance=seen.visits.chance,
-            known=seen.visits.known,
+            chance=seen.visits.chance[some],
+            known=seen.visits.known[some],
             sessions=len(np.unique(traffic.session_of(seen.requests.id))),
             user_days=seen.user_days,
         )

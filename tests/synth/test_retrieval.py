@@ -38,7 +38,7 @@ class Market(NamedTuple):
 
     def candidates(self, requests: Requests, query: np.ndarray, index: Index, k: int) -> np.ndarray:
         return retrieve(
-            SEED, requests, self.region, self.platform, self.cohort, self.taste, query, self.habit_store, self.ad_store,
+            SEED, requests, self.region, self.platform, self.cohort, self.taste, query, self.habit_store,
             self.ad_of_store, self.pool(), index, k,
         )  # fmt: skip
 
@@ -196,7 +196,7 @@ def test_pool_is_not_changed_by_retrieval():
 
     retrieve(
         SEED, requests, market.region, market.platform, market.cohort, market.taste, query, market.habit_store,
-        market.ad_store, market.ad_of_store, pool, Index(0.5, 0.5, 1.0, 2), 10,
+        market.ad_of_store, pool, Index(0.5, 0.5, 1.0, 2), 10,
     )  # fmt: skip
 
     assert all(np.array_equal(a, b) for a, b in zip(pool, market.pool(), strict=True))
