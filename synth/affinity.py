@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from numba.extending import register_jitable
 
-from synth.drift import Drift, drifted, season
+from synth.drift import Drift, drifted, season, turn
 from synth.habits import Appetite, Habits, appetite, place_of
 from synth.interactions import Mix, interaction
 from synth.types import Float32Array, IdArray, IntArray, daypart_of
@@ -69,7 +69,7 @@ def wish(tastes: Tastes, user: int, store: int, time_ms: int, need: int) -> floa
         + tastes.daypart[part, cuisine]
         - tastes.price * tastes.user_price_sensitivity[user] * tastes.store_log_price[store]
         + interaction(tastes.mix, user, store, part, tastes.user_platform[user])
-        + season(tastes.drift, cuisine, time_ms)
+        + season(tastes.drift, cuisine, turn(tastes.drift, time_ms))
     )
     if dish == need:
         logit += tastes.intent

@@ -8,7 +8,7 @@ from numba.extending import register_jitable
 from synth.affinity import Tastes
 from synth.config import IntentConfig
 from synth.draws import Cause, uniform1
-from synth.drift import season
+from synth.drift import season, turn
 from synth.items import Shelf
 from synth.types import Float32Array, daypart_of
 
@@ -48,12 +48,13 @@ def need_of(
     part = daypart_of(time_ms)
     total = np.empty(n_cuisines + 1)
     total[0] = 0.0
+    turned = turn(tastes.drift, time_ms)
     for c in range(n_cuisines):
         group = region * shelf.n_dishes + c * tastes.siblings
         fit = np.float32(0.0)
         for d in range(dims):
             fit += tastes.user_taste[user, d] * cuisine_style[c, d]
-        weight = np.exp(tastes.match * fit + tastes.daypart[part, c] + season(tastes.drift, c, time_ms))
+        weight = np.exp(tastes.match * fit + tastes.daypart[part, c] + season(tastes.drift, c, turned))
         total[c + 1] = total[c] + (weight if shelf.start[group + tastes.siblings] > shelf.start[group] else 0.0)
     if total[n_cuisines] == 0.0:
         return -1

@@ -276,7 +276,7 @@ def _tastes(config: WorldConfig, users: Users, stores: Stores, seed: int) -> Tas
         price=config.taste.price,
         intent=config.intent.weight,
         mix=make_mix(config.interaction, users.mix, stores.mix, n_platforms, seed),
-        drift=make_drift(config.drift, config.catalogue.cuisines, seed),
+        drift=make_drift(config.drift, config.catalogue.cuisines, config.catalogue.stores, seed),
         appetite=appetite_of(config.habit),
     )
 

@@ -95,8 +95,8 @@ def test_the_report_in_the_terminal_answers_the_question_first(finished):
         (("generate", TINY, "--set", "world.population.users=0"), "world.population.users"),
         (("generate", TINY, "--set", "first_ranker.click.weights.known_order=1"), "known_order names no dense feature"),
         (
-            ("generate", TINY, "--set", "world.population.requests_per_day=400"),
-            "times a day, at most 150 are simulated",
+            ("generate", TINY, "--set", "world.marginals.sessions_per_day=200"),
+            "times a day, at most 70 are simulated",
         ),
         (("generate", TINY, "--set", "world.marginals.ctr=0.9"), "of the impressions are looked at"),
         (("generate", TINY, "--set", "world.marginals.repurchase_negatives=0.99"), "repurchase_negatives is 0.99"),

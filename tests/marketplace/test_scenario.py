@@ -34,7 +34,7 @@ def test_every_scenario_is_valid_and_named_like_its_file(path):
         ("world.feed.slot_effect=[1.0, 0.5, 0.8]", "slot_effect rises"),
         ("world.marginals.cvr=0", "world.marginals.cvr: Input should be greater than 0"),
         ("world.marginals.ctr=nan", "world.marginals.ctr: Input should be"),
-        ("world.campaigns.cpa_share=0.9", "add up to 1.4, not to 1"),
+        ("world.campaigns.cpa_share=0.9", "adds up to 1.4, it must add up to 1"),
         ("world.campaigns.count=4000", "the catalogue has 200"),
         ("world.population.platform_share=[0.5, 0.3]", "platform_share adds up to 0.8"),
         ("experiment.treatment_share=1.0", "experiment.treatment_share: Input should be less than 1"),
