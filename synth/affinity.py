@@ -11,7 +11,6 @@ from synth.interactions import Mix, interaction
 from synth.types import Float32Array, IdArray, IntArray, daypart_of
 
 _ON_ORDERS = 0.5  # weight of the wish in the logit of an order, that in the logit of a click being 1
-_SAME_CUISINE = 0.5  # of the logits of a store of the dish needed, for another dish of its cuisine
 
 
 class Tastes(NamedTuple):
@@ -30,10 +29,11 @@ class Tastes(NamedTuple):
     store_dish: IdArray  # (S,)
     store_launch_ms: IntArray  # (S,)
     daypart: Float32Array  # (DAYPARTS, cuisines) logits
+    dish_style: Float32Array  # (dishes, d) what the stores of a dish have in common
     siblings: int  # dishes per cuisine
     match: float  # weight of taste x style, divided by sqrt(d)
     price: float  # weight of price level x price sensitivity
-    intent: float  # logits of a store of the dish needed
+    intent: float  # weight of the needed dish x style, divided by sqrt(d)
     mix: Mix
     drift: Drift
     appetite: Appetite
@@ -58,24 +58,21 @@ NEVER = -1_000.0  # intercept of what is switched off
 
 @register_jitable
 def wish(tastes: Tastes, user: int, store: int, time_ms: int, need: int) -> float:
-    """Logits of a click (given examination) that come from taste, price, context and need; half of them tell in an order."""
-    fit = 0.0
+    """Logits of a click (given examination) that come from taste, need, price and context; half of them tell in an order."""
+    fit = wanted = 0.0
     for d in range(tastes.user_taste.shape[1]):
         fit += tastes.user_taste[user, d] * tastes.store_style[store, d]
-    dish = tastes.store_dish[store]
-    cuisine, part = dish // tastes.siblings, daypart_of(time_ms)
-    logit = (
+        if need >= 0:
+            wanted += tastes.dish_style[need, d] * tastes.store_style[store, d]
+    cuisine, part = tastes.store_dish[store] // tastes.siblings, daypart_of(time_ms)
+    return (
         tastes.match * fit
+        + tastes.intent * wanted
         + tastes.daypart[part, cuisine]
         - tastes.price * tastes.user_price_sensitivity[user] * tastes.store_log_price[store]
         + interaction(tastes.mix, user, store, part, tastes.user_platform[user])
         + season(tastes.drift, cuisine, turn(tastes.drift, time_ms))
     )
-    if dish == need:
-        logit += tastes.intent
-    elif need >= 0 and cuisine == need // tastes.siblings:
-        logit += _SAME_CUISINE * tastes.intent
-    return logit
 
 
 @register_jitable

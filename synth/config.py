@@ -229,7 +229,7 @@ class InteractionConfig(Strict):
 class IntentConfig(Strict):
     """The need that a session lives for, and what the user looks at before an ad is shown."""
 
-    weight: NonNegative = Field(1.2, description="logits of a store of the dish needed; half for its cuisine")
+    weight: NonNegative = Field(0.9, description="style of the needed dish x style, standard deviation in logits")
     switch: Portion = Field(0.3, description="probability that the need is another one on the next page")
     views: NonNegative = Field(2.0, description="mean stores looked at before each ad request, up to 4")
     focus: Portion = Field(0.8, description="share of views that look for the need")
