@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from marketplace.experiment import Pace
+    from marketplace.scenario import Scenario
 
 app = typer.Typer(
     help="Offline A/B tests on a simulated ad market whose truth is known.",
@@ -154,6 +155,39 @@ def list_(runs: Runs = _RUNS, as_json: Json = False) -> None:
 
 
 @app.command()
+def world(
+    source: Annotated[Path, typer.Argument(help="A scenario file (TOML) or a run folder.")],
+    set_: Set = None, seed: Seed = None, as_json: Json = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with charts to this file.")] = None,
+) -> None:  # fmt: skip
+    """Build a scenario's world and show it: sizes, figures asked for and obtained, mechanisms, how its users behave.
+
+    Example: `marketplace world scenarios/delivery.toml --html world.html`
+    """
+    from marketplace.runs import scenario_of, write_whole  # noqa: PLC0415
+
+    with _refusals():
+        scenario, _ = scenario_of(source, set_ or [], seed)
+        if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
+            raise Refused(f"--html {html}: give a file in a folder that exists")
+        with _progress("world") as progress:
+            content = _portrait(scenario, progress)
+        if html is not None:
+            from marketplace.page import render_portrait  # noqa: PLC0415
+
+            write_whole(html, render_portrait(content))
+    if as_json:
+        print(json.dumps(content, indent=1))
+        return
+    from marketplace.terminal import print_portrait  # noqa: PLC0415
+
+    console = _console()
+    print_portrait(console, content)
+    if html is not None:
+        console.print(f"\nPage: {html}", soft_wrap=True, highlight=False)
+
+
+@app.command()
 def dashboard(
     runs: Annotated[Path, typer.Argument(help="Folder with run folders.")] = _RUNS,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on the loopback address.")] = 8501,
@@ -215,6 +249,21 @@ def _work(
     if "report" in draft.stages:
         console.print(f"Page:       {draft.folder / 'report.html'}", soft_wrap=True, highlight=False)
         console.print(f"Dashboard:  marketplace dashboard {runs}", soft_wrap=True, highlight=False)
+
+
+def _portrait(scenario: "Scenario", progress: Callable[[str, float], None]) -> dict[str, Any]:
+    """What there is to show of a scenario's world."""
+    progress("market", 0.0)
+    from marketplace.errors import refusing  # noqa: PLC0415
+    from marketplace.market import open_market  # noqa: PLC0415
+    from marketplace.portrait import portrait  # noqa: PLC0415
+    from models.errors import Unusable  # noqa: PLC0415
+    from synth.errors import Impossible  # noqa: PLC0415
+
+    with refusing(f"scenario {scenario.name}", Impossible, Unusable):
+        market = open_market(scenario)
+    progress("market", 1.0)
+    return portrait(scenario, market)
 
 
 def _show(content: Any, as_json: bool) -> None:

@@ -157,6 +157,22 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all.
+
+    Raises:
+        Refused: If it cannot be written.
+    """
+    staging = path.with_name(f"{_STAGING}{uuid.uuid4().hex[:8]}")
+    try:
+        staging.write_text(text)
+        staging.replace(path)
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror or error}") from error
+    finally:
+        staging.unlink(missing_ok=True)
+
+
 def read_json(path: Path) -> Any:
     """Raises `Refused` where the file is missing or damaged."""
     try:
