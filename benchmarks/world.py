@@ -37,7 +37,7 @@ _SOLVED = Solved(
     Intercepts(
         click=-3.2, long_click=-0.6, hide=-6.3, cart=-0.6, checkout=-1.7, sign_up=-4.0, post_view=-7.0, organic=-4.3, habit=-0.3
     ),
-    familiar=0.8, visits=1.0, basket_usd=30.0,
+    familiar=0.8, slot_effect=(1.0, 0.75, 0.58, 0.46), visits=1.0, basket_usd=30.0,
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from synth.types import IdArray, Requests, Truth, Visits
 from synth.world import Seen, World, build, populate, rebuild
 
 WORLD = "world.json"
-_QUICK, _WHOLE = 80_000, 400_000  # most requests of the pilots that marginals are solved on
+_QUICK, _WHOLE = 80_000, 250_000  # most requests of the pilots that marginals are solved on
 
 
 def open_market(scenario: Scenario) -> World:
@@ -119,8 +119,11 @@ def load_world(scenario: Scenario, folder: Path) -> World:
     try:
         marginals = [Marginal(**marginal) for marginal in solved["marginals"]]
         intercepts = Intercepts(**solved["solved"].pop("intercepts"))
+        slot_effect = tuple(solved["solved"].pop("slot_effect"))
         return rebuild(
-            populate(scenario.world, scenario.seed), Solved(intercepts=intercepts, **solved["solved"]), marginals
+            populate(scenario.world, scenario.seed),
+            Solved(intercepts=intercepts, slot_effect=slot_effect, **solved["solved"]),
+            marginals,
         )
     except (KeyError, TypeError) as error:
         raise Refused(f"{folder / WORLD} is damaged: {error}") from error

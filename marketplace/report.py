@@ -102,7 +102,8 @@ def _marginals(folder: Path, scenario: Scenario) -> list[dict[str, Any]]:
         WITH shown AS (
             SELECT known, examination * click AS clicks, examination * click * cart AS in_cart,
                    examination * click * cart * checkout AS orders,
-                   examination * click * long_click AS long_clicks, examination * (1 - click) * hide AS hides,
+                   examination * click * (1 - (1 - long_click) * (1 - cart)) AS long_clicks,
+                   examination * (1 - click) * hide AS hides,
                    examination * click * sign_up AS sign_ups, examination * (1 - click) * post_view AS post_views
             FROM read_parquet(?)
         ), checkouts AS (SELECT * FROM read_parquet(?) WHERE event = ?)

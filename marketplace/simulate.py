@@ -26,7 +26,7 @@ from synth.fatigue import tire
 from synth.habits import record_orders
 from synth.retrieval import Pool
 from synth.traffic import expected_share
-from synth.types import CHECKOUT, DAY_MS, BoolArray, FloatArray, IntArray, Outcomes, Requests
+from synth.types import CART, CHECKOUT, DAY_MS, BoolArray, FloatArray, IntArray, Outcomes, Requests
 from synth.world import World
 
 _Process = Generator[simpy.Event]
@@ -225,8 +225,8 @@ class _Market:
         watch.lap("count")
         self.recorder.tick(Tick(scored, offers, shown, placed, multiplier, displaced))
         watch.lap("log")
-        checkouts = placed.orders[placed.orders["event"] == CHECKOUT]
-        return _Felt(requests, shown.outcomes, remembered(in_time([checkouts, unasked])))
+        ties = placed.orders[placed.orders["event"] != CART]  # orders and sign-ups make a store known
+        return _Felt(requests, shown.outcomes, remembered(in_time([ties, unasked])))
 
     def _takes_part(self, scored: Scored, probability: FloatArray) -> BoolArray:
         """(n, k) candidates whose campaign is drawn to take part; a campaign's ads in a request share their lot."""

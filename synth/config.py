@@ -37,7 +37,7 @@ class PopulationConfig(Strict):
     platform_share: Annotated[tuple[Share, ...], Field(min_length=2, max_length=MOST_PLATFORMS)] = Field(
         (0.55, 0.35, 0.10), description="iOS, Android, web; adds up to 1"
     )
-    activity_sigma: NonNegative = Field(0.8, description="sigma of the lognormal of activity over users")
+    activity_sigma: NonNegative = Field(1.0, description="sigma of the lognormal of activity over users")
     taste_spread: NonNegative = Field(0.6, description="spread of tastes inside a segment, segments being spread by 1")
 
     @model_validator(mode="after")
@@ -177,7 +177,10 @@ class MarginalsConfig(Strict):
 
     ctr: Share = Field(description="clicks per ad impression")
     cvr: Share = Field(description="checkouts (orders) per click, however late")
-    cart_rate: Share | None = Field(None, description="add-to-carts per click, above cvr; by default halfway to 1")
+    cart_rate: Share | None = Field(
+        None,
+        description="add-to-carts per click, between cvr and long_click_share; by default the root of their product",
+    )
     sign_up_rate: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="sign-ups per click, of users new to the store"
     )
@@ -189,7 +192,9 @@ class MarginalsConfig(Strict):
     delay: Annotated[tuple[DelayPoint, ...], Field(min_length=3, max_length=3)] = Field(
         CRITEO_DELAYS, description="three points from click to order; solved by a mixture of two exponentials"
     )
-    long_click_share: Share = Field(0.6, description="long clicks (30 s) per click")
+    long_click_share: Share = Field(
+        0.6, description="long clicks (30 s) per click; a click that leads to a cart is one"
+    )
     hide_rate: Share = Field(0.002, description="hides per impression")
     sessions_per_day: Positive = Field(description="mean sessions per user and day")
     basket_usd: Positive = Field(description="mean value of an order that follows an ad click")
@@ -197,14 +202,17 @@ class MarginalsConfig(Strict):
 
     @model_validator(mode="after")
     def _funnel_narrows(self) -> Self:
-        if self.cart_rate is not None and self.cart_rate <= self.cvr:
-            raise ValueError(f"cart_rate is {self.cart_rate:g}, it must be above cvr, {self.cvr:g}")
+        if not self.cvr < self.carts < self.long_click_share:
+            raise ValueError(
+                f"long_click_share {self.long_click_share:g}, cart_rate {self.carts:g} and cvr {self.cvr:g} must fall in "
+                "this order"
+            )
         return self
 
     @property
     def carts(self) -> float:
         """Add-to-carts per click."""
-        return self.cart_rate if self.cart_rate is not None else (1 + self.cvr) / 2
+        return self.cart_rate if self.cart_rate is not None else (self.cvr * self.long_click_share) ** 0.5
 
 
 class TasteConfig(Strict):
@@ -239,7 +247,9 @@ class IntentConfig(Strict):
 class HabitConfig(Strict):
     """Stores that a user orders from again and again."""
 
-    history_stores: Positive = Field(6.0, description="mean stores that a user had ordered from before the start")
+    history_stores: Positive = Field(
+        6.0, description="mean stores that a user had ordered from before; grows with the root of activity"
+    )
     history_capacity: int = Field(16, ge=1, le=64, description="most stores remembered per user")
     period_days: Positive = Field(7.0, description="median time in which the appetite for a store comes back")
     period_sigma: NonNegative = Field(0.6, description="sigma of its lognormal over users and stores")
@@ -267,7 +277,8 @@ class FatigueConfig(Strict):
     half_life_days: Positive = Field(7.0, description="time in which half of it is forgotten")
     hide_weight: NonNegative = Field(5.0, description="a hide tires as much as so many ads that were seen in vain")
     relief: NonNegative = Field(2.0, description="a long click takes away the fatigue of so many")
-    gain: NonNegative = Field(0.05, description="fatigue of an ad that was seen in vain")
+    gain: NonNegative = Field(0.05, description="fatigue of an ad that was seen in vain, for a rested user")
+    limit: Positive = Field(5.0, description="the most that a user can tire; gains fall to 0 on the way")
 
 
 class DriftConfig(Strict):

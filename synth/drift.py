@@ -56,8 +56,8 @@ def drifted(seed: int, drift: Drift, store: int, time_ms: int) -> float:
 @register_jitable
 def _point(seed: int, drift: Drift, store: int, point: int) -> float:
     if 0 <= point < drift.points.shape[0]:
-        return drift.points[point, store]
-    return np.float32(normal1(seed, Cause.STORE_DRIFT, store, point))
+        return float(drift.points[point, store])
+    return float(np.float32(normal1(seed, Cause.STORE_DRIFT, store, point)))
 
 
 @register_jitable

@@ -21,9 +21,13 @@ class Examination(NamedTuple):
     stop: float  # cascade: probability that a click ends the scan
 
 
-def examination_of(config: FeedConfig, n_platforms: int) -> Examination:
-    """The scenario's law."""
+def examination_of(config: FeedConfig, slot_effect: tuple[float, ...], n_platforms: int) -> Examination:
+    """The scenario's law.
+
+    Args:
+        slot_effect: (s,) what was solved for, so that the mean over platforms, after clicks, is what the scenario asks.
+    """
     attention = np.array([surface.attention for surface in config.surfaces])
     depth = np.array(config.platform_depth or (1.0,) * n_platforms)
-    effect = attention[:, None, None] * np.asarray(config.slot_effect) ** depth[None, :, None]
+    effect = attention[:, None, None] * np.asarray(slot_effect) ** depth[None, :, None]
     return Examination(effect, config.model == "cascade", config.stop_after_click)

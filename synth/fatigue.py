@@ -1,8 +1,8 @@
 """Fatigue: poor ads tire. A tired user looks past ads (blindness) and comes back less; rest heals.
 
-An ad that was looked at and not clicked adds a little, a hide much; a long click takes some away; half of it is forgotten in a
-half-life. After long-run experiments with ad load and ad quality (Hohnhold, O'Brien & Tang 2015, KDD), in which users who saw
-worse ads clicked less on later ones and searched less.
+An ad that was looked at and not clicked adds a little, a hide much, the less the more tired the user is already; a long click
+takes some away; half of it is forgotten in a half-life. After long-run experiments with ad load and ad quality (Hohnhold,
+O'Brien & Tang 2015, KDD), in which users who saw worse ads clicked less on later ones and searched less.
 """
 
 from typing import NamedTuple
@@ -38,13 +38,14 @@ class Tiring(NamedTuple):
     relief: float  # loss by a long click
     half_life_ms: float
     blindness: float  # logits of a click per unit
+    limit: float  # where gains end
 
 
 def tiring_of(config: FatigueConfig) -> Tiring:
     """The scenario's laws."""
     return Tiring(
         gain=config.gain, hide=config.gain * config.hide_weight, relief=config.gain * config.relief,
-        half_life_ms=config.half_life_days * DAY_MS, blindness=config.blindness,
+        half_life_ms=config.half_life_days * DAY_MS, blindness=config.blindness, limit=config.limit,
     )  # fmt: skip
 
 
@@ -54,7 +55,8 @@ def rested(config: FatigueConfig, looks_per_day: FloatArray) -> Fatigue:
     Args:
         looks_per_day: (U,) ads that each user looks at in vain.
     """
-    level = config.gain * looks_per_day * config.half_life_days / np.log(2)
+    forgotten = np.log(2) / config.half_life_days
+    level = config.gain * looks_per_day / (forgotten + config.gain * looks_per_day / config.limit)
     return Fatigue(level, np.zeros(len(level), np.int64))
 
 
@@ -85,10 +87,10 @@ def _tire(fatigue, tiring, user, time_ms, examined, clicked, long_clicked, hidde
         level = fatigue_at(fatigue, tiring, u, time_ms[i])
         for s in range(examined.shape[1]):
             if hidden[i, s]:
-                level += tiring.hide
+                level += tiring.hide * max(0.0, 1.0 - level / tiring.limit)
             elif long_clicked[i, s]:
                 level -= tiring.relief
             elif examined[i, s] and not clicked[i, s]:
-                level += tiring.gain
-        fatigue.level[u] = max(level, 0.0)
+                level += tiring.gain * max(0.0, 1.0 - level / tiring.limit)
+        fatigue.level[u] = min(max(level, 0.0), tiring.limit)
         fatigue.since_ms[u] = time_ms[i]

@@ -11,15 +11,16 @@ import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
-from synth.config import HabitConfig
+from synth.config import HabitConfig, WorldConfig
 from synth.draws import Cause, normal1, poisson1, uniform1
 from synth.items import Shelf, draw_store
-from synth.types import DAY_MS, DAYPARTS, Float32Array, IdArray, IntArray, daypart_of
+from synth.types import DAY_MS, DAYPARTS, Float32Array, FloatArray, IdArray, IntArray, daypart_of
 from synth.users import Users
 
-_MEMORY_DAYS = 60.0  # how far back the orders before the start reach
+_MEMORY_DAYS = 60.0  # how far back the orders before the start reach at most
 _MEAN_ORDERS = 2.5  # at a store that the user has ordered from
 _OWN_DAYPART = 0.3  # probability that a habit's part of the day is any other than the user's usual one
+_PERIODS = 1.5  # mean age of the last order before the start
 _DRAWS = 3  # per store wanted, before a region is taken to have no more
 
 
@@ -129,30 +130,31 @@ def record_orders(habits: Habits, user: IntArray, store: IntArray, time_ms: IntA
 
 
 def make_habits(
-    config: HabitConfig, users: Users, shelf: Shelf, cuisine_style: Float32Array, match: float, seed: int, first: int
+    config: WorldConfig, users: Users, shelf: Shelf, cuisine_style: Float32Array, seed: int, first: int
 ) -> Habits:
     """Draw what users had ordered before the start, each user by its own id.
 
-    The number of stores is Poisson. Each is drawn by cuisine, with weight popularity of the cuisine's stores in the region x
-    exp(match x taste . style / sqrt(d)), then by popularity within the cuisine; a store drawn again is drawn anew, a few
-    times.
+    The number of stores is Poisson, with a mean that grows with the root of the user's activity. Each is drawn by cuisine, with
+    weight popularity of the cuisine's stores in the region x exp(match x taste . style / sqrt(d)), then by popularity within
+    the cuisine; a store drawn again is drawn anew, a few times. The last order there is about as old as the habit's period.
 
     Args:
         users: Those whose history is drawn; the first of them has the id `first`.
         shelf: Of the stores open at the start.
         cuisine_style: (cuisines, TASTE_DIMS) what the stores of a cuisine have in common.
-        match: Weight of taste x style in the logit of a click.
     """
-    n_users, capacity = len(users.region), config.history_capacity
+    n_users, capacity = len(users.region), config.habit.history_capacity
     habits = Habits(
         np.full((n_users, capacity), -1, np.int32),
         np.zeros((n_users, capacity), np.int32),
         np.zeros((n_users, capacity), np.int64),
     )
-    scale = match / np.sqrt(cuisine_style.shape[1])
+    mean = config.habit.history_stores * np.sqrt(users.activity / config.marginals.sessions_per_day)
+    mean *= np.exp(config.population.activity_sigma**2 / 8)  # the mean of the root is less than the root of the mean
     _draw_history(
-        np.uint64(seed), first, habits, users.region, users.taste, shelf, cuisine_style, scale, config.history_stores
-    )
+        np.uint64(seed), first, habits, users.region, users.taste, shelf, cuisine_style,
+        config.taste.match / np.sqrt(cuisine_style.shape[1]), mean, appetite_of(config.habit),
+    )  # fmt: skip
     return habits
 
 
@@ -166,7 +168,8 @@ def _draw_history(
     shelf: Shelf,
     cuisine_style: Float32Array,
     scale: float,
-    mean_stores: float,
+    mean_stores: FloatArray,
+    laws: Appetite,
 ) -> None:
     n_cuisines, dims = cuisine_style.shape
     siblings = shelf.n_dishes // n_cuisines
@@ -183,7 +186,7 @@ def _draw_history(
             total[c + 1] = total[c] + stock * np.exp(scale * fit)
         if total[n_cuisines] == 0.0:
             continue
-        wanted = min(poisson1(mean_stores, uniform1(seed, Cause.HISTORY_LENGTH, u, 0)), habits.store.shape[1])
+        wanted = min(poisson1(mean_stores[i], uniform1(seed, Cause.HISTORY_LENGTH, u, 0)), habits.store.shape[1])
         filled = 0
         for draw in range(_DRAWS * wanted):
             at = uniform1(seed, Cause.HISTORY_CUISINE, u, draw) * total[n_cuisines]
@@ -195,7 +198,8 @@ def _draw_history(
                 continue
             habits.store[i, filled] = store
             habits.orders[i, filled] = 1 + poisson1(_MEAN_ORDERS - 1, uniform1(seed, Cause.HISTORY_ORDERS, u, filled))
-            habits.last_ms[i, filled] = -np.int64(uniform1(seed, Cause.HISTORY_AGE, u, filled) * _MEMORY_DAYS * DAY_MS)
+            age = -np.log(uniform1(seed, Cause.HISTORY_AGE, u, filled)) * _PERIODS * period_of(seed, laws, u, store)
+            habits.last_ms[i, filled] = -np.int64(min(age, _MEMORY_DAYS * DAY_MS))
             filled += 1
             if filled == wanted:
                 break

@@ -22,7 +22,7 @@ class Stores(NamedTuple):
     dish: IdArray  # (S,) leaf of the taxonomy
     cuisine: IdArray  # (S,) dish // dishes_per_cuisine
     popularity: FloatArray  # (S,) weight in the choices of users, mean 1
-    log_price: Float32Array  # (S,) log of the price level, relative to the mean
+    log_price: Float32Array  # (S,) log of the price level, relative to the median
     quality: Float32Array  # (S,) standard normal; hidden
     rating: Float32Array  # (S,) the quality as customers' stars show it
     launch_ms: IntArray  # (S,) when it opens; 0 for those open from the start

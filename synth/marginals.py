@@ -15,8 +15,10 @@ from synth.errors import Impossible
 from synth.types import BoolArray, Float32Array, FloatArray, IdArray, IntArray, Truth
 
 _LOGIT_LIMIT = 40.0  # an intercept beyond this makes no finite rate
-_CLOSE = 0.01  # relative error at which a marginal counts as obtained
-_ROUNDS = 10
+_CLOSE = (
+    0.02  # relative error at which a marginal counts as obtained; a market answers to small changes by about as much
+)
+_ROUNDS = 6
 
 
 class Solved(NamedTuple):
@@ -24,6 +26,7 @@ class Solved(NamedTuple):
 
     intercepts: Intercepts
     familiar: float  # probability that retrieval takes an eligible ad of a store known to the user
+    slot_effect: tuple[float, ...]  # of each slot on a platform of depth 1, if nothing above is clicked
     visits: float  # factor of the users' sessions that makes up for those that fatigue costs
     basket_usd: float  # mean order at a store of price level 1
 
@@ -49,6 +52,12 @@ class Exposure:
     known: BoolArray  # (n, v)
     sessions: int
     user_days: float
+
+    def slot_curve(self, slots: int) -> FloatArray:
+        """(slots,) mean examination of each slot over that of the first; 1 where a slot was never filled."""
+        count = np.bincount(self.slot, minlength=slots)
+        looks = np.bincount(self.slot, self.truth.examination, minlength=slots) / np.maximum(count, 1)
+        return np.where(count > 0, looks / looks[0], 1.0)
 
     @property
     def orders(self) -> FloatArray:
@@ -78,7 +87,10 @@ _FIGURES = (
 
 
 def solve(
-    pilots: Sequence[Callable[[Solved], Exposure]], asked: MarginalsConfig, substitution: float
+    pilots: Sequence[Callable[[Solved], Exposure]],
+    asked: MarginalsConfig,
+    slot_effect: tuple[float, ...],
+    substitution: float,
 ) -> tuple[Solved, list[Marginal], Exposure]:
     """Find what makes the market show the marginals, round by round.
 
@@ -87,6 +99,7 @@ def solve(
     the repurchase shares imply, the visits and the baskets towards those asked.
 
     Args:
+        slot_effect: (s,) examinations asked of each slot over those of the first.
         pilots: Each runs the market in a world so solved; the first ones may be quick and rough, the last one counts.
         substitution: Probability that an order after an ad replaces the visit's organic one.
 
@@ -96,32 +109,45 @@ def solve(
     Raises:
         Impossible: If nothing gives the marginals asked for.
     """
-    solved = Solved(_first_guess(asked), 0.5, 1.0, asked.basket_usd)
+    solved = Solved(_first_guess(asked), 0.5, slot_effect, 1.0, asked.basket_usd)
     for pilot in pilots:
-        for left in reversed(range(_ROUNDS)):
+        best: tuple[float, Solved, _Figures, FloatArray] | None = None
+        for _ in range(_ROUNDS):
             exposure = pilot(solved)
             if not len(exposure.request):
                 raise Impossible(
                     "the pilot showed no ad at all: raise campaigns.daily_budget_usd or lower the reserves"
                 )
-            logits = _without(exposure, solved.intercepts)
-            obtained = _Figures(exposure, logits, solved, substitution)
-            if obtained.worst(asked) < _CLOSE or not left:
+            figures = _Figures(exposure, _without(exposure, solved.intercepts), solved, substitution)
+            curve = exposure.slot_curve(len(slot_effect))
+            error = max(figures.worst(asked), float(np.abs(curve / slot_effect - 1).max()))
+            if best is None or error < best[0]:
+                best = error, solved, figures, curve
+            if error < _CLOSE:
                 break
-            solved = _next(exposure, logits, solved, obtained, asked, substitution)
+            solved = _next(figures, asked)._replace(slot_effect=_next_slots(solved.slot_effect, slot_effect, curve))
+        assert best is not None
+        _, solved, obtained, curve = best
     names = [name for name in _FIGURES if getattr(asked, name) > 0]
-    return solved, [Marginal(n, getattr(asked, n), getattr(obtained, n)) for n in names], exposure
+    found = [Marginal(n, getattr(asked, n), getattr(obtained, n)) for n in names]
+    found += [Marginal(f"slot_effect_{s + 1}", slot_effect[s], float(curve[s])) for s in range(1, len(slot_effect))]
+    return solved, found, obtained.exposure
 
 
-def _next(
-    exposure: Exposure,
-    logits: _Logits,
-    solved: Solved,
-    obtained: "_Figures",
-    asked: MarginalsConfig,
-    substitution: float,
-) -> Solved:
+def _next_slots(now: tuple[float, ...], asked: tuple[float, ...], curve: FloatArray) -> tuple[float, ...]:
+    """Slot effects moved by what the last ones missed."""
+    moved = np.array(now) * np.array(asked) / curve
+    if (np.diff(moved) > 0).any():
+        raise Impossible(
+            f"feed.slot_effect {', '.join(f'{x:g}' for x in asked)} cannot be had, since clicks end the scan: "
+            "lower stop_after_click or the effects of the lower slots"
+        )
+    return tuple(float(x) for x in moved)
+
+
+def _next(obtained: "_Figures", asked: MarginalsConfig) -> Solved:
     """What a pilot's figures suggest for the next one."""
+    solved, exposure = obtained.solved, obtained.exposure
     orders = asked.ctr * asked.cvr
     wanted = orders * asked.repurchase_positives + (1 - orders) * asked.repurchase_negatives
     known = float(exposure.truth.known.mean())
@@ -131,8 +157,9 @@ def _next(
             "stores shown: raise world.habit.history_stores or campaigns.count"
         )
     return Solved(
-        _solve_intercepts(exposure, logits, solved, asked, substitution),
+        _solve_intercepts(obtained, asked),
         min(1.0, solved.familiar * wanted / known),
+        solved.slot_effect,
         solved.visits * asked.sessions_per_day / max(obtained.sessions_per_day, 1e-9),
         solved.basket_usd * asked.basket_usd / obtained.basket_usd,
     )
@@ -234,8 +261,8 @@ class _Figures:
 
     @property
     def long_click_share(self) -> float:
-        long_clicks = self.clicks * expit(self.x.long_click + self.logits.long_click + self.habit)
-        return float(long_clicks.sum() / self.clicks.sum())
+        short = (self.clicks - self.in_cart) * expit(-(self.x.long_click + self.logits.long_click + self.habit))
+        return float(1 - short.sum() / self.clicks.sum())
 
     @property
     def hide_rate(self) -> float:
@@ -256,10 +283,8 @@ class _Figures:
         return self.solved.basket_usd * float((self.orders * price).sum() / self.orders.sum())
 
 
-def _solve_intercepts(
-    exposure: Exposure, logits: _Logits, solved: Solved, asked: MarginalsConfig, substitution: float
-) -> Intercepts:
-    looks = float(exposure.truth.examination.mean())
+def _solve_intercepts(shown: _Figures, asked: MarginalsConfig) -> Intercepts:
+    looks = float(shown.exposure.truth.examination.mean())
     if asked.ctr >= looks:
         raise Impossible(
             f"marginals.ctr is {asked.ctr:g}, but only {looks:.3g} of the impressions are looked at: "
@@ -267,11 +292,11 @@ def _solve_intercepts(
         )
 
     def figures(**changed: float) -> _Figures:
-        now = solved._replace(intercepts=intercepts._replace(**changed))
-        return _Figures(exposure, logits, now, substitution)
+        now = shown.solved._replace(intercepts=intercepts._replace(**changed))
+        return _Figures(shown.exposure, shown.logits, now, shown.substitution)
 
     together = {"click": "ctr", "cart": "carts", "checkout": "cvr", "habit": "repurchase_positives"}
-    intercepts = solved.intercepts
+    intercepts = shown.solved.intercepts
 
     def gaps(x: FloatArray) -> list[float]:
         got = figures(**dict(zip(together, x, strict=True)))

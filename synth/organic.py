@@ -9,13 +9,14 @@ from numba.extending import register_jitable
 from synth import draws
 from synth.affinity import Intercepts, Tastes, inclination, sigmoid
 from synth.draws import Cause, normal1, poisson1, uniform1
-from synth.habits import Habits
+from synth.habits import Habits, appetite
 from synth.items import Shelf, draw_store
 from synth.sessions import Intent, need_of
 from synth.types import BoolArray, Float32Array, IdArray, Requests, Visits
 
 MOST_VIEWS = 4  # stores looked at before one request
 _TRIES = 4  # at a store that is not open yet
+_WANDERS = 0.25  # share of the views that look for a need that go to any dish of its cuisine
 
 
 class OrderLaw(NamedTuple):
@@ -38,8 +39,8 @@ def browse(
 ) -> Visits:  # fmt: skip
     """What users look for, look at and would order with no ad at all, just before each request.
 
-    A view goes to a known store with probability `familiar_views`; else, with probability `focus`, to a store of the dish
-    needed (of its cuisine, where there is none), by popularity; else to any store of the region, by popularity.
+    A view goes with probability `familiar_views` to a known store, by appetite; else, with probability `focus`, to a store of
+    the dish needed (now and then, or where there is none, of its cuisine); else to any store of the region; both by popularity.
     """
     n = len(requests)
     visits = Visits(
@@ -79,22 +80,40 @@ def _browse(  # type: ignore[no-untyped-def]
 
 
 @register_jitable
+def _known_store(habits: Habits, tastes: Tastes, user: int, time_ms: int, lot: float) -> int:
+    """A store that the user knows, with weight exp(appetite), at the quantile `lot`; -1 where there is none."""
+    total = np.zeros(habits.store.shape[1] + 1)
+    known = 0
+    while known < habits.store.shape[1] and habits.store[user, known] >= 0:
+        wants = appetite(
+            tastes.seed, tastes.appetite, habits.last_ms[user, known], True, user, habits.store[user, known], time_ms,
+            tastes.user_daypart[user], 0.0, 0,
+        )  # fmt: skip
+        total[known + 1] = total[known] + np.exp(wants)
+        known += 1
+    if known == 0:
+        return -1
+    return habits.store[user, np.searchsorted(total[1:known], lot * total[known], side="right")]
+
+
+@register_jitable
 def _look(  # type: ignore[no-untyped-def]
     seed, request, v, region, user, time_ms, need, habits, tastes, intent, shelf
 ):  # fmt: skip
     """The store looked at, -1 where there is none."""
-    known = 0
-    while known < habits.store.shape[1] and habits.store[user, known] >= 0:
-        known += 1
     lot = uniform1(seed, Cause.VIEW_FAMILIAR, request, v) / intent.familiar_views if intent.familiar_views > 0 else 1.0
-    if known > 0 and lot < 1.0:
-        return habits.store[user, min(int(lot * known), known - 1)]
-    focused = uniform1(seed, Cause.VIEW_NEED, request, v) < intent.focus and need >= 0
+    if lot < 1.0:
+        store = _known_store(habits, tastes, user, time_ms, lot)
+        if store >= 0:
+            return store
+    lot = uniform1(seed, Cause.VIEW_NEED, request, v)
+    focused = lot < intent.focus and need >= 0
+    wanders = lot < intent.focus * _WANDERS
     for attempt in range(_TRIES):
         at = uniform1(seed, Cause.VIEW_STORE, request, v * _TRIES + attempt)
         store = -1
         if focused:
-            store = draw_store(shelf, region, need, 1, at)
+            store = -1 if wanders else draw_store(shelf, region, need, 1, at)
             if store < 0:
                 store = draw_store(shelf, region, need // tastes.siblings * tastes.siblings, tastes.siblings, at)
         if store < 0:

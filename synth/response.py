@@ -96,7 +96,7 @@ def _answer(  # type: ignore[no-untyped-def]
             own += intercepts.habit if known else 0.0
             p_examination[i, s] = p_look
             p_click[i, s] = sigmoid(intercepts.click + click + own - tired)
-            p_long[i, s] = sigmoid(intercepts.long_click + buy + own)
+            p_long[i, s] = sigmoid(intercepts.long_click + 0.5 * click + own)
             p_hide[i, s] = sigmoid(intercepts.hide - click - own)
             p_cart[i, s] = sigmoid(intercepts.cart + buy + own)
             p_checkout[i, s] = sigmoid(intercepts.checkout + buy)
@@ -114,6 +114,7 @@ def _answer(  # type: ignore[no-untyped-def]
                     scanning = False
                 long_clicked[i, s] = uniform1(seed, Cause.LONG_CLICK, r, store) < p_long[i, s]
                 if uniform1(seed, Cause.CART, r, store) < p_cart[i, s]:
+                    long_clicked[i, s] = True
                     delay_ms[i, s, CART] = _delay(seed, delays[CART], CART, r, store, 1.0)
                     bought = uniform1(seed, Cause.CHECKOUT, r, store) < p_checkout[i, s]
                 if uniform1(seed, Cause.SIGN_UP, r, store) < p_sign_up[i, s]:

@@ -118,10 +118,10 @@ class Truth(Columns):
 
     examination: Float32Array  # (n, s) that the slot is looked at
     click: Float32Array  # (n, s) given examination
-    long_click: Float32Array  # (n, s) given click
+    long_click: Float32Array  # (n, s) given click and no add-to-cart, which implies one
     hide: Float32Array  # (n, s) given examination and no click
     cart: Float32Array  # (n, s) given click, however late; likewise below
     checkout: Float32Array  # (n, s) given cart
     sign_up: Float32Array  # (n, s) given click
     post_view: Float32Array  # (n, s) of a checkout, given examination and no click
-    known: BoolArray  # (n, s) the user had ordered from the store
+    known: BoolArray  # (n, s) the user had ordered from the store, or signed up there

@@ -22,7 +22,7 @@ from synth.examination import examination_of
 from synth.fatigue import Fatigue
 from synth.habits import Habits, appetite_of, make_habits
 from synth.interactions import make_mix
-from synth.items import Shelf, Stores, make_shelf, make_stores
+from synth.items import Shelf, Stores, dish_styles, make_shelf, make_stores
 from synth.marginals import Exposure, Marginal, Solved, solve
 from synth.organic import OrderLaw
 from synth.response import Laws
@@ -127,9 +127,10 @@ class World:
     def minds(self) -> Minds:
         """Users at the start, as a market of long standing has left them."""
         p = self.population
-        effect = self.laws.examination.effect[:, p.users.platform, :].mean(axis=0).sum(axis=1)
-        seen = p.users.activity * p.config.traffic.requests_per_session * effect * (1 - p.config.marginals.ctr)
-        return Minds(p.habits.copy(), fatigue.rested(p.config.fatigue, seen))
+        share = np.array([surface.share for surface in p.config.feed.surfaces])
+        looks = np.tensordot(share, self.laws.examination.effect.sum(axis=2), axes=1)[p.users.platform]
+        in_vain = p.users.activity * p.config.traffic.requests_per_session * looks * (1 - p.config.marginals.ctr)
+        return Minds(p.habits.copy(), fatigue.rested(p.config.fatigue, in_vain))
 
     def requests_on(
         self, day: int, minds: Minds, users: int | None = None, threads: Executor | None = None
@@ -236,7 +237,7 @@ def make_people(
     """
     share = traffic.daypart_share(config.traffic)
     users = make_users(config.population, config.marginals, config.interaction, share, seed, first, stop)
-    return users, make_habits(config.habit, users, shelf, cuisine_style, config.taste.match, seed, first)
+    return users, make_habits(config, users, shelf, cuisine_style, seed, first)
 
 
 def _put_together(shards: Iterable[tuple[Users, Habits]], config: WorldConfig) -> tuple[Users, Habits]:
@@ -331,16 +332,15 @@ def build(population: Population, pilots: Sequence[Callable[[World], Seen]]) -> 
         )
 
     solved, obtained, exposure = solve(
-        [partial(exposure_of, pilot) for pilot in pilots], config.marginals, config.organic.substitution
+        [partial(exposure_of, pilot) for pilot in pilots],
+        config.marginals,
+        config.feed.slot_effect,
+        config.organic.substitution,
     )
     factor, orders = population.campaigns.delay[exposure.campaign], exposure.orders
     for point in config.marginals.delay:
         got = within(delay, np.array([point.hours]), factor, orders)[0]
         obtained.append(Marginal(f"ordered_within_{point.hours:g}h", point.share, float(got)))
-    looks = np.bincount(exposure.slot, exposure.truth.examination) / np.maximum(np.bincount(exposure.slot), 1)
-    for slot, effect in enumerate(config.feed.slot_effect[1:], start=1):
-        if slot < len(looks):
-            obtained.append(Marginal(f"slot_effect_{slot + 1}", effect, float(looks[slot] / looks[0])))
     return rebuild(population, solved, obtained)
 
 
@@ -353,7 +353,7 @@ def rebuild(population: Population, solved: Solved, marginals: list[Marginal]) -
     config = population.config
     laws = Laws(
         intercepts=solved.intercepts,
-        examination=examination_of(config.feed, len(config.population.platform_share)),
+        examination=examination_of(config.feed, solved.slot_effect, len(config.population.platform_share)),
         tiring=fatigue.tiring_of(config.fatigue),
         delays=delay_laws(_checkout_delay(population), config.delay),
         order=OrderLaw(solved.basket_usd, config.catalogue.basket_sigma),
