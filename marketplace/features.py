@@ -41,8 +41,8 @@ class Features:
             population=self.population, smoothing=self.smoothing, user_clicks=self.user_clicks.copy(),
             user_impressions=self.user_impressions.copy(), ad_clicks=self.ad_clicks.copy(),
             ad_examined=self.ad_examined.copy(), ad_orders=self.ad_orders.copy(), store_orders=self.store_orders.copy(),
-            views=self.views.copy(), session=self.session.copy(), history=self.history.copy(), user_dense=self.user_dense.copy(), ads=self.ads,
-            unpublished=list(self.unpublished), seen=list(self.seen),
+            views=self.views.copy(), session=self.session.copy(), history=self.history.copy(),
+            user_dense=self.user_dense.copy(), ads=self.ads, unpublished=list(self.unpublished), seen=list(self.seen),
         )  # fmt: skip
 
     def count_shown(self, user: IdArray, ad: IdArray, clicked: np.ndarray, slot_effect: FloatArray) -> None:

@@ -107,7 +107,8 @@ def _requests(log: Writer, scored: Scored) -> None:
         "requests",
         {
             "request": requests.id, "time_ms": requests.time_ms, "user": requests.user, "session": session_of(requests.id),
-            "arm": scored.arm, **dict(zip(categorical, batch.categorical.T, strict=True)), **dict(zip(dense, batch.dense.T, strict=True)),
+            "arm": scored.arm, **dict(zip(categorical, batch.categorical.T, strict=True)),
+            **dict(zip(dense, batch.dense.T, strict=True)),
             **dict(zip(lists, batch.lists, strict=True)),
         },
     )  # fmt: skip

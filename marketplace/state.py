@@ -83,8 +83,9 @@ def save_state(state: State, folder: Path) -> None:
         folder / _FILE,
         **{f"habits_{name}": column for name, column in state.minds.habits._asdict().items()},
         **{f"fatigue_{name}": column for name, column in state.minds.fatigue._asdict().items()},
-        **{f"history_{name}": column for name, column in state.features.history._asdict().items()}, remaining=state.ledger.remaining, pacing=state.pacing,
-        orders=state.orders, **{name: getattr(state.features, name) for name in _COUNTERS},
+        **{f"history_{name}": column for name, column in state.features.history._asdict().items()},
+        remaining=state.ledger.remaining, pacing=state.pacing, orders=state.orders,
+        **{name: getattr(state.features, name) for name in _COUNTERS},
     )  # fmt: skip
 
 
