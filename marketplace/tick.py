@@ -137,9 +137,9 @@ def _answer(scored: Scored, rows: IntArray, sold: Allocation, world: World, mind
 
 
 def _due_at_once(shown: Shown, terms: Terms) -> IntArray:
-    """(n, s) micros due for the impression (CPM, oCPM) or its click (CPC)."""
+    """(n, s) micros due for the impression (CPM, oCPM, value) or its click (CPC)."""
     pricing = terms.pricing[shown.campaign]
-    by_impression = (pricing == Pricing.CPM) | (pricing == Pricing.OCPM)
+    by_impression = np.isin(pricing, (Pricing.CPM, Pricing.OCPM, Pricing.VALUE))
     by_click = (pricing == Pricing.CPC) & shown.outcomes.clicked
     return np.where((shown.campaign >= 0) & (by_impression | by_click), shown.price_micros, 0)
 
