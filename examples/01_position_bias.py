@@ -27,4 +27,6 @@ clicks, looks = outcomes.clicked.sum(axis=0), truth.examination.sum(axis=0)
 
 print(f"{'ad':<6}{'slot':>5}{'true click rate':>17}{'clicks / impressions':>22}{'clicks / looks expected':>25}")
 for name, ad, slot in (("good", good, 2), ("fair", fair, 0)):
-    print(f"{name:<6}{slot + 1:>5}{appeal[ad]:>17.3f}{clicks[slot] / len(requests):>22.3f}{clicks[slot] / looks[slot]:>25.3f}")
+    print(
+        f"{name:<6}{slot + 1:>5}{appeal[ad]:>17.3f}{clicks[slot] / len(requests):>22.3f}{clicks[slot] / looks[slot]:>25.3f}"
+    )

@@ -97,12 +97,12 @@ class Features:
             ],
             axis=1,
         ).astype(np.int32)  # fmt: skip
-        cross = np.empty((n, k, 5), np.float32)
+        cross = np.empty((n, k, 6), np.float32)
         stores = self.population.stores
         viewed_dish = np.where(views >= 0, stores.dish[views], np.int32(-1))
         _cross(
             requests.user, requests.time_ms, candidates, self.population.ads.store, stores.cuisine, stores.dish,
-            viewed_dish, self.population.tastes.siblings, self.history, cross,
+            viewed_dish, query, self.population.tastes.siblings, self.history, cross,
         )  # fmt: skip
         return Batch(
             categorical=categorical,
@@ -208,6 +208,7 @@ def _cross(
     cuisine: IdArray,
     dish: IdArray,
     viewed_dish: IdArray,
+    query: IdArray,
     siblings: int,
     history: Habits,
     cross: Float32Array,
@@ -240,6 +241,8 @@ def _cross(
                     same_cuisine += 1
             cross[i, j, 3] = np.float32(same_dish) / np.float32(max(viewed, 1))
             cross[i, j, 4] = np.float32(same_cuisine) / np.float32(max(viewed, 1))
+            if query[i] >= 0 and query[i] // siblings == cuisine[store]:
+                cross[i, j, 5] = 1.0 if query[i] == dish[store] else 0.5
             if known == 0:
                 continue
             same = 0

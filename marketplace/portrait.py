@@ -12,7 +12,7 @@ from marketplace.scenario import Scenario
 from synth.affinity import NEVER
 from synth.campaigns import COHORT_BIT, GOALS, PRICINGS
 from synth.delay import within
-from synth.drift import drifted, season
+from synth.drift import drifted, season, turn
 from synth.fatigue import Fatigue, staying
 from synth.habits import appetite, daypart_of_habit, period_of
 from synth.items import Stores
@@ -150,7 +150,11 @@ def solved(world: World) -> dict[str, float | None]:
     """What was solved for; None where a thing is switched off."""
     intercepts = {name: None if x == NEVER else x for name, x in world.intercepts._asdict().items()}
     law = {f"checkout_{name}": x for name, x in world.laws.delays[CHECKOUT]._asdict().items()}
-    return intercepts | {name: x for name, x in world.solved._asdict().items() if name != "intercepts"} | law
+    found = world.solved
+    slots = {f"slot_effect_{slot}": x for slot, x in enumerate(found.slot_effect[1:], start=2)}
+    return (
+        intercepts | {"familiar": found.familiar, "visits": found.visits, "basket_usd": found.basket_usd} | slots | law
+    )
 
 
 def mechanisms(world: World) -> list[dict[str, Any]]:
@@ -334,7 +338,7 @@ def drift(population: Population) -> dict[str, Any]:
     return {
         "days": days.tolist(),
         "stores": [[drifted(seed, law, store, t) for t in time_ms] for store in stores],
-        "cuisine": [season(law, 0, t) for t in time_ms],
+        "cuisine": [season(law, 0, turn(law, t)) for t in time_ms],
     }
 
 

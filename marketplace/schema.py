@@ -95,6 +95,7 @@ def log_schema(world: WorldConfig) -> Schema:
                 dense("cuisine_share", Side.CROSS, "share of the user's stores with the store's cuisine"),
                 dense("viewed_dish", Side.CROSS, "share of the session's views with the store's dish"),
                 dense("viewed_cuisine", Side.CROSS, "share of the session's views with the store's cuisine"),
+                dense("query_match", Side.CROSS, "1 if the query is for the store's dish, 1/2 if for its cuisine"),
                 *predicted,
                 price,
                 money("billed_micros", "micros of USD billed for the impression and its click"),

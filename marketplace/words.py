@@ -19,7 +19,7 @@ _MARGINALS = {
 }
 _SOLVED = {
     "click": "logit of a click on an ad that is looked at, tastes being neutral",
-    "long_click": "logit of a long click, given a click",
+    "long_click": "logit of a long click, given a click and no add-to-cart",
     "hide": "logit of a hide, given a look and no click",
     "cart": "logit of an add-to-cart, given a click",
     "checkout": "logit of a checkout, given an add-to-cart",
@@ -99,6 +99,8 @@ def marginal_unit(name: str) -> str:
 
 def solved_unit(name: str) -> str:
     """What a figure stands for that was solved for."""
+    if name.startswith("slot_effect_"):
+        return "looks over those of slot 1, at depth 1 and with no click above"
     return _SOLVED[name]
 
 

@@ -77,7 +77,7 @@ def test_cuisine_share_is_the_share_of_the_users_stores_with_that_cuisine(featur
 def test_an_empty_place_among_the_candidates_has_no_features(features):
     cross = look(features, 0, np.array([[-1]], np.int32)).cross
 
-    assert cross[0, 0].tolist() == [0, -1, 0, 0, 0]
+    assert cross[0, 0].tolist() == [0, -1, 0, 0, 0, 0]
 
 
 def test_rates_of_ads_are_relative_to_the_mean_and_drawn_towards_it(features, world):
@@ -152,6 +152,19 @@ def test_viewed_dish_and_cuisine_are_shares_of_the_sessions_views(features, worl
     )
     assert batch.lists[1][0, :4].tolist() == viewed.tolist()
     assert batch.lists[2][0].tolist() == [*stores.dish[viewed], -1, -1, -1, -1]
+
+
+def test_query_match_is_one_for_the_dish_and_a_half_for_its_cuisine(features, world):
+    stores, siblings = world.population.stores, world.population.tastes.siblings
+    ads = np.arange(len(world.population.ads.store), dtype=np.int32)
+    dish = stores.dish[world.population.ads.store]
+
+    asked = look(features, 3, ads[None, :], query=int(dish[0])).cross[0, :, 5]
+    unasked = look(features, 3, ads[None, :]).cross[0, :, 5]
+
+    same_cuisine = dish // siblings == dish[0] // siblings
+    assert asked.tolist() == np.where(dish == dish[0], 1.0, np.where(same_cuisine, 0.5, 0.0)).tolist()
+    assert same_cuisine.sum() > (dish == dish[0]).sum() and not unasked.any()
 
 
 def test_ads_carry_the_content_of_their_stores(features, world):

@@ -64,8 +64,8 @@ def test_the_lorenz_curve_of_lognormal_activity_is_the_closed_form(tiny, world):
 
     gini = portraits.activity(week._replace(minds=rested))["gini"]
 
-    assert tiny.world.population.activity_sigma == 0.8
-    assert gini == pytest.approx(0.4284, abs=0.02)
+    assert tiny.world.population.activity_sigma == 1.0
+    assert gini == pytest.approx(0.5205, abs=0.03)
 
 
 def test_examination_is_attention_times_slot_effect_to_the_depth(tiny, world):
@@ -165,7 +165,7 @@ def test_candidates_are_among_the_eligible_and_known_stores_fit_better(content):
     found = content["candidates"]
 
     assert found["retrieved_per_request"] <= min(found["eligible_per_request"], 20)
-    assert found["mean"]["known stores"] > found["mean"]["nearest to the taste"] > found["mean"]["eligible"]
+    assert found["mean"]["known stores"] > found["mean"]["eligible"]
 
 
 def test_what_is_off_is_said_to_be_off(content, world):
