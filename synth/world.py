@@ -182,7 +182,10 @@ class World:
         )
 
     def delay_cdf(self, event: int, hours: FloatArray, campaign: int) -> FloatArray:
-        """Probability that an event (a position in EVENTS) of a campaign comes within `hours` (h,) of the click."""
+        """Probability that an event (a position in EVENTS) of a campaign comes within `hours` (h,) of the click.
+
+        For carts, of those that no order follows: one that an order follows comes no later than the order, so a little sooner.
+        """
         factor = self.population.campaigns.delay[[campaign]] if event > 0 else np.ones(1)
         return within(self.laws.delays[event], hours, factor)
 
