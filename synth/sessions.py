@@ -39,6 +39,8 @@ def need_of(
 
     A session's need is drawn at its first page and, with probability `switch`, anew at each later one. The cuisine has weight
     exp(match x taste . style / sqrt(d) + daypart + season), if the region has it; the dish, that of its stores' popularity.
+    The weights are those of the request's own time, so where a session runs on into the next part of the day the need may
+    change without a switch.
     """
     page = request & _PAGE_MASK
     start = request - page

@@ -127,10 +127,11 @@ class World:
     def minds(self) -> Minds:
         """Users at the start, as a market of long standing has left them."""
         p = self.population
-        share = np.array([surface.share for surface in p.config.feed.surfaces])
-        looks = np.tensordot(share, self.laws.examination.effect.sum(axis=2), axes=1)[p.users.platform]
-        in_vain = p.users.activity * p.config.traffic.requests_per_session * looks * (1 - p.config.marginals.ctr)
-        return Minds(p.habits.copy(), fatigue.rested(p.config.fatigue, in_vain))
+        share = [surface.share for surface in p.config.feed.surfaces]
+        looks = np.tensordot(share, self.laws.examination.effect, axes=1).sum(axis=1)  # (platforms,) per request
+        clicks = p.config.marginals.ctr * len(p.slot_effect) / (p.config.population.platform_share @ looks)  # per look
+        in_vain = p.config.traffic.requests_per_session * looks * (1 - clicks)
+        return Minds(p.habits.copy(), fatigue.rested(p.config.fatigue, p.users.activity * in_vain[p.users.platform]))
 
     def requests_on(
         self, day: int, minds: Minds, users: int | None = None, threads: Executor | None = None
