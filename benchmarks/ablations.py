@@ -458,11 +458,12 @@ MECHANISMS = (
 
 
 def _settings(users: int, days: int) -> list[str]:
-    """A smaller market with more launches and post-view orders."""
+    """A smaller market with more launches, post-view orders and longer sessions of needs that change more often."""
     return [
         f"world.population.users={users}", "world.population.regions=8", "world.catalogue.stores=1400",
         "world.campaigns.count=160", f"calendar.log_days={days}", f"world.campaigns.daily_budget_usd={users / 1100}",
-        "world.drift.launch_share=0.3", f"world.drift.launch_days={days}", "world.marginals.post_view_rate=0.001",
+        "world.drift.launch_share=0.4", f"world.drift.launch_days={days}", "world.marginals.post_view_rate=0.001",
+        "world.traffic.requests_per_session=4", "world.marginals.sessions_per_day=0.19", "world.intent.switch=0.5",
     ]  # fmt: skip
 
 

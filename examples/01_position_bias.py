@@ -4,11 +4,20 @@ from pathlib import Path
 
 import numpy as np
 
-from marketplace.market import open_market
 from marketplace.scenario import load_scenario
+from synth.affinity import NEVER, Intercepts
+from synth.marginals import Solved
 from synth.types import Requests
+from synth.world import populate, rebuild
 
-world = open_market(load_scenario(Path("scenarios/tiny.toml")))
+SOLVED = Solved(
+    Intercepts(
+        click=-2.8, long_click=-1.8, hide=-7.2, cart=-1.8, checkout=-1.2, sign_up=NEVER, post_view=NEVER, organic=-4.8, habit=-0.9
+    ),
+    familiar=0.3, slot_effect=(1.0, 0.7, 0.5), visits=1.0, basket_usd=29.0,
+)  # fmt: skip
+scenario = load_scenario(Path("scenarios/tiny.toml"))
+world = rebuild(populate(scenario.world, scenario.seed), SOLVED, [])
 minds = world.minds()
 requests = Requests.stack([world.requests_on(day, minds) for day in range(20)])
 need = world.browse(requests, minds).need

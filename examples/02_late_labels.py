@@ -5,14 +5,22 @@ from pathlib import Path
 
 import numpy as np
 
-from marketplace.market import open_market
 from marketplace.scenario import load_scenario
+from synth.affinity import NEVER, Intercepts
 from synth.delay import DelayLaw
+from synth.marginals import Solved
 from synth.types import CHECKOUT, DAY_MS, Requests
+from synth.world import populate, rebuild
 
+SOLVED = Solved(
+    Intercepts(
+        click=-2.8, long_click=-1.8, hide=-7.2, cart=-1.8, checkout=-1.2, sign_up=NEVER, post_view=NEVER, organic=-4.8, habit=-0.9
+    ),
+    familiar=0.3, slot_effect=(1.0, 0.7, 0.5), visits=1.0, basket_usd=29.0,
+)  # fmt: skip
 MEAN_DAYS = 3.0
 scenario = load_scenario(Path("scenarios/tiny.toml"), ["world.delay.campaign_sigma=0"])
-world = open_market(scenario)
+world = rebuild(populate(scenario.world, scenario.seed), SOLVED, [])
 exponential = DelayLaw(fast_share=0.0, fast_mean_h=1.0, slow_mean_h=24 * MEAN_DAYS)
 cart, _, sign_up = world.laws.delays
 world = replace(world, laws=world.laws._replace(delays=(cart, exponential, sign_up)))

@@ -26,11 +26,12 @@ from synth.fatigue import tire
 from synth.habits import record_orders
 from synth.retrieval import Pool
 from synth.traffic import expected_share
-from synth.types import CART, CHECKOUT, DAY_MS, BoolArray, FloatArray, IntArray, Outcomes, Requests
+from synth.types import CART, CHECKOUT, DAY_MS, BoolArray, FloatArray, IntArray, Outcomes, Requests, Visits
 from synth.world import World
 
 _Process = Generator[simpy.Event]
 _MINUTE_MS = 60_000
+_BLOCK = 512  # requests whose views are drawn at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -196,7 +197,7 @@ class _Market:
         state, multiplier = self.state, self.pacer.multiplier(self.state.pacing)
         arm_of = self.assignment.of_request(requests)
         watch = Stopwatch(self.cpu)
-        visits = self.world.browse(requests, state.minds)
+        visits = self._browse(requests)
         views = state.features.see(requests, visits)
         watch.lap("browse")
         scored = score(
@@ -227,6 +228,12 @@ class _Market:
         watch.lap("log")
         ties = placed.orders[placed.orders["event"] != CART]  # orders and sign-ups make a store known
         return _Felt(requests, shown.outcomes, remembered(in_time([ties, unasked])))
+
+    def _browse(self, requests: Requests) -> Visits:
+        """What users look at before their requests; no row depends on its block."""
+        world, minds = self.world, self.state.minds
+        starts = range(0, max(len(requests), 1), _BLOCK)
+        return Visits.stack(list(self.threads.map(lambda a: world.browse(requests.rows(a, a + _BLOCK), minds), starts)))
 
     def _takes_part(self, scored: Scored, probability: FloatArray) -> BoolArray:
         """(n, k) candidates whose campaign is drawn to take part; a campaign's ads in a request share their lot."""
