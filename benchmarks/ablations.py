@@ -103,15 +103,16 @@ def main() -> None:
         scenario = load_scenario(args.scenario, settings, seed)
         solved = open_market(scenario)
         base = market(scenario, solved)
-        cache: dict[tuple[str, ...], Market] = {}
+        without, at = base, tuple[str, ...]()  # only the last one is kept: a market takes half a gigabyte
         for mechanism in MECHANISMS:
             if mechanism.name not in found:
                 continue
             off = tuple(mechanism.off)
-            if off not in cache:
+            if off != at:
                 changed = load_scenario(args.scenario, [*settings, *off], seed)
-                cache[off] = market(changed, rebuild(populate(changed.world, seed), _as_asked(solved, changed), []))
-            found[mechanism.name].append((mechanism.measure(base), mechanism.measure(cache[off])))
+                world = rebuild(populate(changed.world, seed), _as_asked(solved, changed), [])
+                without, at = market(changed, world), off
+            found[mechanism.name].append((mechanism.measure(base), mechanism.measure(without)))
             print(seed, mechanism.name, *(f"{x:.4f}" for x in found[mechanism.name][-1]), file=sys.stderr, flush=True)
     rows = [_row(m, np.array(found[m.name])) for m in MECHANISMS if m.name in found]
     _print(rows)

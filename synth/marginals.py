@@ -15,9 +15,8 @@ from synth.errors import Impossible
 from synth.types import BoolArray, Float32Array, FloatArray, IdArray, IntArray, Truth
 
 _LOGIT_LIMIT = 40.0  # an intercept beyond this makes no finite rate
-_CLOSE = (
-    0.02  # relative error at which a marginal counts as obtained; a market answers to small changes by about as much
-)
+# relative error at which a marginal counts as obtained; a market answers to small changes by about as much
+_CLOSE = 0.02
 _ROUNDS = 6
 
 
