@@ -204,6 +204,11 @@ def test_the_cart_times_that_the_world_states_are_the_same_for_every_campaign(wo
     assert [world.delay_cdf(CART, at, c)[0] for c in (0, 5)] == pytest.approx([1 - np.exp(-1)] * 2)
 
 
+def test_the_sign_up_times_that_the_world_states_are_stretched_by_the_campaign(world):
+    for c, factor in enumerate(world.population.campaigns.delay):
+        assert world.delay_cdf(SIGN_UP, np.array([6.0 * factor]), c)[0] == pytest.approx(1 - np.exp(-1))
+
+
 def test_the_worlds_checkouts_meet_the_scenarios_points_in_the_mean_over_campaigns(world):
     for point in world.population.config.marginals.delay:
         each = [world.delay_cdf(CHECKOUT, np.array([point.hours]), c)[0] for c in range(24)]

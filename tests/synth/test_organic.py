@@ -72,21 +72,25 @@ def test_views_of_known_stores_have_their_share_and_are_spread_evenly_over_them(
     assert plausible(np.bincount(view[view >= 0], minlength=240), p)
 
 
+@pytest.mark.parametrize("familiar", [0.0, 0.4])
 @pytest.mark.parametrize("focus", [0.0, 0.5, 1.0])
-def test_views_show_the_need_with_the_probability_of_focus(world, changed, errors, focus):
-    """Other views are of the dish needed by chance; where the region has no such dish, its cuisine is looked for."""
-    focused = with_(world, changed, habit={"familiar_views": 0.0}, intent={"focus": focus})
+def test_views_show_the_need_with_the_probability_of_focus(world, changed, errors, focus, familiar):
+    """Other views are of the dish needed by chance, and so are those of known stores."""
+    focused = with_(world, changed, habit={"familiar_views": familiar}, intent={"focus": focus})
     got = look(focused)
     seen = got.view >= 0
     weight, dish = stock(focused), focused.population.stores.dish
     by_chance = np.bincount(dish, weight, minlength=24) / weight.sum()
+    habits = focused.population.habits.store[USER]
+    of_known = np.bincount(dish[habits[habits >= 0]], minlength=24) / (habits >= 0).sum()
 
     need = np.broadcast_to(got.need[:, None], got.view.shape)[seen]
+    p = (1 - familiar) * (focus + (1 - focus) * by_chance[need]) + familiar * of_known[need]
     shows = dish[got.view[seen]] == need
-    if focus == 1:
+    if focus == 1 and familiar == 0:
         assert shows.all()
     else:
-        assert errors(shows, focus + (1 - focus) * by_chance[need]) < 4
+        assert errors(shows, p) < 4
 
 
 def test_views_of_the_dish_needed_are_by_popularity(world, changed):

@@ -200,6 +200,16 @@ def test_requests_come_on_the_surfaces_by_their_shares_on_every_page():
         assert stats.chisquare(seen, seen.sum() * np.array([0.5, 0.2, 0.3])).pvalue > PLAUSIBLE
 
 
+def test_pages_of_a_session_come_on_surfaces_drawn_apart():
+    surfaces = (SurfaceConfig(name="feed", share=0.6), SurfaceConfig(name="search", share=0.4))
+    got = requests(6, surfaces=surfaces)
+    got = got.take(np.argsort(got.id))
+    same = np.diff(session_of(got.id)) == 0
+
+    r = np.corrcoef(got.surface[1:][same], got.surface[:-1][same])[0, 1]
+    assert abs(r) < 4 / np.sqrt(same.sum())
+
+
 def test_the_only_surface_has_all_requests_and_another_one_changes_no_request():
     two = requests(surfaces=(SurfaceConfig(name="feed", share=0.5), SurfaceConfig(name="search", share=0.5)))
 

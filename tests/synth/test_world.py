@@ -282,6 +282,18 @@ def test_a_world_obtains_the_marginals_that_were_asked_for(built, config):
             assert m.obtained == pytest.approx(m.asked, rel=0.01), m.name
 
 
+def test_delays_are_reported_as_of_the_orders_of_the_pilot(built):
+    """An order weighs by its probability; the delays are those of its campaign."""
+    seen = pilot()(built)
+    t, campaign = seen.truth, seen.ad // 5
+    order = np.where(seen.ad >= 0, t.examination.astype(float) * t.click * t.cart * t.checkout, 0.0)
+    weight = np.array([order[campaign == c].sum() for c in range(24)])
+
+    for m, hours in zip(built.marginals[12:15], (1.0, 24.0, 96.0), strict=True):
+        by_campaign = [built.delay_cdf(CHECKOUT, np.array([hours]), c)[0] for c in range(24)]
+        assert m.obtained == pytest.approx(weight @ by_campaign / weight.sum(), rel=1e-6)
+
+
 def test_users_of_a_solved_world_do_what_was_asked_for(built, config):
     """Many replications of the pilot's day, each with other request ids, so other draws; 4 standard errors and 1%."""
     seen, minds, asked = pilot()(built), built.minds(), config.marginals
