@@ -435,6 +435,10 @@ MECHANISMS = (
         "AUC gained by content vectors", content_gain(new=False),
     ),
     Mechanism(
+        "content, new less old", ("world.content.text_noise=50", "world.content.visual_noise=50"),
+        "the first less the second", lambda m: content_gain(new=True)(m) - content_gain(new=False)(m),
+    ),
+    Mechanism(
         "purchase appeal, clicks", ("world.taste.purchase_appeal=0", "world.taste.quality=0"),
         "CTR, ranking by orders instead of clicks", click_against_order,
     ),

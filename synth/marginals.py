@@ -202,7 +202,7 @@ class _Figures:
 
     def worst(self, asked: MarginalsConfig) -> float:
         """The largest relative error."""
-        return max(abs(getattr(self, n) / getattr(asked, n) - 1) for n in _FIGURES if getattr(asked, n) > 0)
+        return float(np.max([abs(getattr(self, n) / getattr(asked, n) - 1) for n in _FIGURES if getattr(asked, n) > 0]))
 
     @cached_property
     def clicks(self) -> FloatArray:

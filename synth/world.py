@@ -138,7 +138,7 @@ class World:
     ) -> Requests:
         """All requests of a day (0 to 4,095), of users as tired as they are; of the first `users` only, where given."""
         p = self.population
-        staying = fatigue.staying(minds.fatigue.rows(0, users or len(p.users.region)), p.config.fatigue, day * DAY_MS)
+        staying = fatigue.staying(minds.fatigue, p.config.fatigue, day * DAY_MS)[:users]
         return traffic.requests_on(
             day, p.users.activity[:users] * staying * self.solved.visits, p.users.daypart[:users], p.config.traffic,
             p.config.feed.surfaces, p.seed, threads,
