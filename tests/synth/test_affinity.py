@@ -84,6 +84,8 @@ def test_stores_of_the_dish_needed_are_wanted_most_then_those_of_its_cuisine_the
 def test_weights_are_of_one_spread_at_any_number_of_dimensions():
     rng = np.random.default_rng(3)
     for dims in (2, 8, 50):
-        told = per_dimension(0.9, dims) * (rng.normal(size=(40_000, dims)) * rng.normal(size=(40_000, dims))).sum(axis=1)
+        told = per_dimension(0.9, dims) * (rng.normal(size=(40_000, dims)) * rng.normal(size=(40_000, dims))).sum(
+            axis=1
+        )
         kurtosis = 3 + 6 / dims  # of a sum of products of normals
         assert told.var() == pytest.approx(0.81, rel=4 * np.sqrt((kurtosis - 1) / 40_000))

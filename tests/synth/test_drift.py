@@ -73,9 +73,7 @@ def test_appeals_are_continuous_where_lines_meet(point, store):
 
 @given(time_ms=TIMES, cuisine=st.integers(0, 399))
 def test_a_season_comes_back_after_its_length_and_turns_over_after_half_of_it(time_ms, cuisine):
-    now, half_later, later = (
-        season(DRIFT, cuisine, turn(DRIFT, time_ms + days * DAY_MS)) for days in (0, 14, 28)
-    )
+    now, half_later, later = (season(DRIFT, cuisine, turn(DRIFT, time_ms + days * DAY_MS)) for days in (0, 14, 28))
 
     assert later == pytest.approx(now, abs=1e-6)
     assert half_later == pytest.approx(-now, abs=1e-6)

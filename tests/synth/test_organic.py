@@ -65,7 +65,9 @@ def test_views_of_known_stores_have_their_share_and_go_to_each_by_the_exponentia
     world, changed, by_hand, hour
 ):
     """A view that does not look for a known store finds one all the same, by popularity."""
-    loyal = with_(world, changed, habit={"familiar_views": 0.4, "period_days": 30.0}, intent={"focus": 0.0})
+    loyal = with_(
+        world, changed, habit={"familiar_views": 0.4, "period_days": 30.0, "renewal": 3.0}, intent={"focus": 0.0}
+    )
     known, time_ms = loyal.population.habits.store[USER], 15 * DAY_MS + hour * HOUR_MS
     known = known[known >= 0]
     n = len(known)
