@@ -94,7 +94,7 @@ def solved() -> Solved:
         organic=-2.0,
         habit=0.8,
     )
-    return Solved(intercepts, familiar=0.6, visits=1.0, basket_usd=32.0)
+    return Solved(intercepts, familiar=0.6, slot_effect=(1.0, 0.75, 0.58, 0.46), visits=1.0, basket_usd=32.0)
 
 
 @pytest.fixture(scope="session")
@@ -162,10 +162,11 @@ def indifferent() -> Callable[..., Tastes]:
             store_style=np.zeros((stores, TASTE_DIMS), np.float32), store_click_appeal=zeros[:stores],
             store_purchase_appeal=zeros[:stores], store_log_price=zeros[:stores], store_dish=ids[:stores],
             store_launch_ms=np.zeros(stores, np.int64), daypart=np.zeros((DAYPARTS, cuisines), np.float32),
-            siblings=siblings, match=1.0, price=0.0, intent=0.0,
+            dish_style=np.zeros((cuisines * siblings, TASTE_DIMS), np.float32), siblings=siblings, match=1.0, price=0.0,
+            intent=0.0,
             mix=Mix(np.zeros((users, 1), np.float32), np.zeros((stores, 1), np.float32),
                     np.zeros((DAYPARTS, 1), np.float32), 0.0),
-            drift=Drift(0.0, 1e9, 0.0, 1e9, np.zeros(cuisines)),
+            drift=Drift(0.0, 1e9, 0.0, 1e9, np.ones(cuisines), np.zeros(cuisines), np.zeros((0, stores), np.float32)),
             appetite=Appetite(0.0, 1e9, 0.0, 0.0, 0.0, 0.0, 1e9),
         )._replace(**changes)  # fmt: skip
 
@@ -203,7 +204,7 @@ def answer(indifferent: Callable[..., Tastes], nobody_knows: Callable[..., Minds
         logits = dict.fromkeys(Intercepts._fields, SURELY) | {"hide": NEVER, "habit": 0.0} | intercepts
         laws = Laws(
             Intercepts(**logits), Examination(np.array(effect or (1.0,) * slots)[None, None, :], cascade, stop),
-            Tiring(0.0, 0.0, 0.0, 1e9, 0.0), delays, OrderLaw(32.0, 0.4),
+            Tiring(0.0, 0.0, 0.0, 1e9, 0.0, 1.0), delays, OrderLaw(32.0, 0.4),
         )  # fmt: skip
         tastes = indifferent(stores=8, store_log_price=np.full(8, 0.25, np.float32))
         need, mind = np.full(n, -1, np.int32), minds or nobody_knows()
@@ -215,7 +216,7 @@ def answer(indifferent: Callable[..., Tastes], nobody_knows: Callable[..., Minds
 
 @pytest.fixture(scope="session")
 def by_hand() -> Callable[..., tuple[np.ndarray, ...]]:
-    """by_hand(world, minds, user, store, time_ms, need) is what docs/physics.md says of pairs of user and store, in plain numpy.
+    """by_hand(world, minds, user, store, time_ms, need) is what the law says of pairs of user and store, in plain numpy.
 
     Logits of a click and of an order, of habit or curiosity, and whether the store is known. Of the code only the draws are
     used.
@@ -228,8 +229,7 @@ def by_hand() -> Callable[..., tuple[np.ndarray, ...]]:
         users, stores, siblings = p.users, p.stores, c.catalogue.dishes_per_cuisine
         hour = time_ms // HOUR_MS % 24
         part, days = hour // 4, time_ms / DAY_MS
-        dish = stores.dish[store]
-        cuisine = dish // siblings
+        cuisine = stores.dish[store] // siblings
 
         match = c.taste.match * (users.taste[user] * stores.style[store]).sum(axis=1) / np.sqrt(users.taste.shape[1])
         daypart = c.taste.daypart * draws.normal(seed, Cause.CUISINE_DAYPART, part, cuisine)
@@ -241,8 +241,11 @@ def by_hand() -> Callable[..., tuple[np.ndarray, ...]]:
         interaction = c.interaction.weight * product / np.sqrt(c.interaction.rank)
         phase = draws.uniform(seed, Cause.CUISINE_SEASON, cuisine)
         season = c.drift.season * np.sin(2 * np.pi * (days / c.drift.season_days + phase))
-        close = np.where(dish == need, 1.0, np.where((need >= 0) & (cuisine == need // siblings), 0.5, 0.0))
-        shared = match + daypart - price + interaction + season + c.intent.weight * close
+        after, dim = np.maximum(need, 0)[:, None], np.arange(users.taste.shape[1])
+        centre = draws.normal(seed, Cause.CUISINE_STYLE, after // siblings, dim)
+        wanted = (centre + 0.5 * draws.normal(seed, Cause.DISH_STYLE, after, dim)) / np.sqrt(1.25)
+        close = c.intent.weight * (wanted * stores.style[store]).sum(axis=1) / np.sqrt(len(dim)) * (need >= 0)
+        shared = match + daypart - price + interaction + season + close
 
         point = np.floor(days / c.drift.appeal_days).astype(int)
         w = days / c.drift.appeal_days - point

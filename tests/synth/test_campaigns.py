@@ -107,12 +107,12 @@ def test_an_advertiser_bids_the_value_of_an_order_times_the_orders_per_event_tha
     assert campaigns(**only("cpa", cart_goal_share=1.0)).bid_usd == pytest.approx(order * 0.5)
 
 
-def test_carts_that_are_not_stated_lie_halfway_between_orders_and_clicks():
-    plain = MARGINALS.model_copy(update={"cart_rate": None})
+def test_carts_that_are_not_stated_lie_between_orders_and_long_clicks_at_the_root_of_their_product():
+    plain = MARGINALS.model_copy(update={"cart_rate": None, "long_click_share": 0.45})
 
-    assert plain.carts == pytest.approx(0.6)
+    assert plain.carts == pytest.approx(0.3)
     bid = campaigns(marginals=plain, **only("ocpm", cart_goal_share=1.0)).bid_usd
-    assert bid == pytest.approx(campaigns(**only("ocpm")).bid_usd * 0.2 / 0.6)
+    assert bid == pytest.approx(campaigns(**only("ocpm")).bid_usd * 0.2 / 0.3)
 
 
 def test_budgets_are_lognormal_with_the_stated_mean_and_independent_of_values():

@@ -1,4 +1,4 @@
-"""Fatigue: ads seen in vain tire, hides tire more, long clicks relieve, time heals; the tired come less."""
+"""Fatigue: ads seen in vain tire, hides tire more, both less and less; long clicks relieve, time heals; the tired come less."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from synth.config import FatigueConfig
 from synth.fatigue import Fatigue, Tiring, fatigue_at, rested, staying, tire, tiring_of
 from synth.types import DAY_MS, N_EVENTS, Outcomes, Requests
 
-TIRING = Tiring(gain=0.1, hide=0.5, relief=0.3, half_life_ms=7.0 * DAY_MS, blindness=0.2)
+TIRING = Tiring(gain=0.1, hide=0.5, relief=0.3, half_life_ms=7.0 * DAY_MS, blindness=0.2, limit=4.0)
 UNSEEN, SEEN, CLICK, LONG, HIDE = range(5)
 
 
@@ -21,7 +21,10 @@ def outcomes(what: list[list[int]]) -> Outcomes:
     )  # fmt: skip
 
 
-def felt(what: list[list[int]], *, start: float = 0.0, user: list[int] | None = None, days: list[float] | None = None):
+def felt(
+    what: list[list[int]], *, start: float = 0.0, user: list[int] | None = None, days: list[float] | None = None,
+    tiring: Tiring = TIRING,
+) -> Fatigue:  # fmt: skip
     """Levels of three users who start with `start`, after requests with these slots, by default of user 0 at time 0."""
     n = len(what)
     requests = Requests(
@@ -29,32 +32,58 @@ def felt(what: list[list[int]], *, start: float = 0.0, user: list[int] | None = 
         time_ms=(np.array(days or [0.0] * n) * DAY_MS).astype(np.int64), surface=np.zeros(n, np.int32),
     )  # fmt: skip
     fatigue = Fatigue(np.full(3, start), np.zeros(3, np.int64))
-    tire(fatigue, TIRING, requests, outcomes(what))
+    tire(fatigue, tiring, requests, outcomes(what))
     return fatigue
 
 
 @pytest.mark.parametrize(
     ("slots", "level"),
     [
-        ([UNSEEN, UNSEEN], 2.0), ([SEEN, UNSEEN], 2.1), ([SEEN, SEEN], 2.2), ([HIDE, UNSEEN], 2.5), ([HIDE, SEEN], 2.6),
-        ([CLICK, UNSEEN], 2.0), ([LONG, UNSEEN], 1.7), ([LONG, SEEN], 1.8), ([LONG, LONG], 1.4),
+        ([UNSEEN, UNSEEN], 2.0), ([SEEN, UNSEEN], 2.05), ([SEEN, SEEN], 2.09875), ([HIDE, UNSEEN], 2.25),
+        ([HIDE, SEEN], 2.29375), ([CLICK, UNSEEN], 2.0), ([LONG, UNSEEN], 1.7), ([LONG, SEEN], 1.7575), ([LONG, LONG], 1.4),
     ],
 )  # fmt: skip
-def test_each_ad_adds_what_was_done_with_it(slots, level):
+def test_each_ad_adds_what_was_done_with_it_and_gains_are_halved_half_way_to_the_limit(slots, level):
+    """Of a limit of 4: after 2 a gain of 0.1 is 0.1 x (1 - 2/4) = 0.05, the next one 0.1 x (1 - 2.05/4), and so on."""
     assert felt([slots], start=2.0).level[0] == pytest.approx(level)
 
 
 def test_half_is_forgotten_in_a_half_life_before_the_next_ad_is_felt():
     fatigue = felt([[SEEN], [SEEN]], start=2.0, days=[7.0, 21.0])
 
-    assert fatigue.level[0] == pytest.approx((1.0 + 0.1) / 4 + 0.1)
+    assert fatigue.level[0] == pytest.approx(1.075 / 4 + 0.1 * (1 - 1.075 / 16))
     assert fatigue.since_ms[0] == 21 * DAY_MS
 
 
 def test_users_feel_their_own_ads_only():
     fatigue = felt([[SEEN], [HIDE], [SEEN]], start=1.0, user=[0, 2, 0])
 
-    assert fatigue.level == pytest.approx([1.2, 1.0, 1.5])
+    assert fatigue.level == pytest.approx([1.075 + 0.1 * (1 - 1.075 / 4), 1.0, 1.375])
+
+
+def test_nobody_tires_beyond_the_limit_by_however_many_ads():
+    """What is left to the limit shrinks by 1 - 0.1/4 with each ad."""
+    tired = felt([[SEEN]] * 400)
+
+    assert tired.level[0] == pytest.approx(4.0 * (1 - (1 - 0.1 / 4) ** 400))
+    assert 3.9 < tired.level[0] < 4.0
+
+
+def test_a_hide_that_weighs_more_than_the_limit_tires_to_the_limit():
+    assert felt([[HIDE]], tiring=TIRING._replace(hide=9.0)).level[0] == 4.0
+
+
+def test_who_is_at_the_limit_gains_nothing_and_loses_by_long_clicks_all_the_same():
+    assert felt([[SEEN, HIDE]], start=4.0).level[0] == 4.0
+    assert felt([[LONG]], start=4.0).level[0] == pytest.approx(3.7)
+
+
+@given(start=st.floats(0, 4), slots=st.lists(st.sampled_from([UNSEEN, SEEN, CLICK, HIDE]), min_size=1, max_size=6))
+def test_ads_without_a_long_click_never_rest_and_stay_within_the_limit(start, slots):
+    once, twice = (felt([slots] * n, start=start).level[0] for n in (1, 2))
+
+    assert start <= once <= twice <= 4.0
+    assert twice - once <= once - start + 1e-12
 
 
 def test_nobody_is_more_rested_than_rested():
@@ -78,9 +107,9 @@ def test_fatigue_before_the_last_ad_is_that_of_the_last_ad():
 
 
 def test_the_rest_level_is_kept_by_those_who_look_at_as_many_ads():
-    """20 looks a day, evenly: after as many half-lives as one likes, the mean of the level over a gap is the same."""
-    config = FatigueConfig(gain=0.1, half_life_days=7.0)
-    looks, days = 20, 40
+    """200 small looks a day, evenly: after as many half-lives as one likes, the mean of the level over a gap is the same."""
+    config = FatigueConfig(gain=0.01, half_life_days=7.0, limit=5.0)
+    looks, days = 200, 40
     start = rested(config, np.array([float(looks)]))
     fatigue, n = start.copy(), looks * days
     requests = Requests(
@@ -90,14 +119,33 @@ def test_the_rest_level_is_kept_by_those_who_look_at_as_many_ads():
 
     tire(fatigue, tiring_of(config), requests, outcomes([[SEEN]] * n))
 
-    assert start.level[0] == pytest.approx(20 * 0.1 * 7 / np.log(2))
-    assert fatigue.level[0] - 0.05 == pytest.approx(start.level[0], rel=1e-3)
+    assert start.level[0] == pytest.approx(2.0 / (np.log(2) / 7 + 2.0 / 5.0))
+    assert fatigue.level[0] - 0.005 * (1 - start.level[0] / 5) == pytest.approx(start.level[0], rel=5e-4)
+
+
+def test_two_looks_a_day_without_a_limit_to_speak_of_are_forgotten_as_fast_as_they_are_felt():
+    assert rested(FatigueConfig(gain=0.1, limit=1e9), np.array([2.0])).level[0] == pytest.approx(0.2 * 7 / np.log(2))
+
+
+@given(
+    looks=st.lists(st.floats(0, 1_000), min_size=1, max_size=5), gain=st.floats(0.001, 2), limit=st.floats(0.1, 50),
+    half_life=st.floats(0.1, 50),
+)  # fmt: skip
+def test_at_rest_a_day_brings_as_much_as_it_takes(looks, gain, limit, half_life):
+    looks = np.sort(looks)
+    level = rested(FatigueConfig(gain=gain, limit=limit, half_life_days=half_life), looks).level
+
+    np.testing.assert_allclose(gain * looks * (1 - level / limit), level * np.log(2) / half_life, rtol=1e-6, atol=1e-9)
+    assert (np.diff(level) >= 0).all()
+    assert ((level >= 0) & (level <= limit)).all()
 
 
 def test_the_scenarios_weights_are_in_units_of_an_ad_seen_in_vain():
-    got = tiring_of(FatigueConfig(gain=0.2, hide_weight=5.0, relief=3.0, half_life_days=2.0, blindness=0.7))
+    config = FatigueConfig(gain=0.2, hide_weight=5.0, relief=3.0, half_life_days=2.0, blindness=0.7, limit=3.0)
+    got = tiring_of(config)
 
-    assert got == pytest.approx(Tiring(gain=0.2, hide=1.0, relief=0.6, half_life_ms=2.0 * DAY_MS, blindness=0.7))
+    expected = Tiring(gain=0.2, hide=1.0, relief=0.6, half_life_ms=2.0 * DAY_MS, blindness=0.7, limit=3.0)
+    assert got == pytest.approx(expected)
 
 
 def test_visits_fall_by_the_exponential_of_fatigue_as_it_is_by_then():

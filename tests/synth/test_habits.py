@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import softmax
 
-from synth.config import HabitConfig
+from synth import draws
+from synth.config import HabitConfig, WorldConfig
+from synth.draws import Cause
 from synth.habits import (
     Appetite,
     Habits,
@@ -216,19 +218,77 @@ def test_history_fills_places_from_the_front_and_leaves_free_ones_at_minus_one_a
     assert (orders[~free] >= 1).all()
 
 
-def test_history_lies_in_the_sixty_days_before_the_start(population):
-    age = -population.habits.last_ms[population.habits.store >= 0] / (60 * DAY_MS)
+def ages(population) -> tuple[np.ndarray, np.ndarray]:
+    """Days since the last order at each known store, and one and a half times the habit's own period, in days."""
+    user, place = np.nonzero(population.habits.store >= 0)
+    c, store = population.config.habit, population.habits.store[user, place]
+    own = c.period_days * np.exp(c.period_sigma * draws.normal(population.seed, Cause.HABIT_PERIOD, user, store))
+    return -population.habits.last_ms[user, place] / DAY_MS, 1.5 * own
 
-    assert 0 <= age.min() <= age.max() < 1
-    assert stats.kstest(age, "uniform").pvalue > PLAUSIBLE
+
+def test_the_last_order_is_exponentially_old_with_a_mean_of_one_and_a_half_of_the_habits_own_periods(population):
+    """Of those within the sixty days of memory, the age's distribution function is uniform."""
+    age, mean = ages(population)
+    within = age < 60
+
+    law = -np.expm1(-age / mean) / -np.expm1(-60 / mean)
+    assert within.sum() > 5_000
+    assert stats.kstest(law[within], "uniform").pvalue > PLAUSIBLE
+    slow = mean > np.median(mean)
+    for half in (slow, ~slow):
+        assert stats.kstest(law[within & half], "uniform").pvalue > PLAUSIBLE
+
+
+def test_orders_from_before_the_memory_of_sixty_days_count_as_sixty_days_old(population, errors):
+    age, mean = ages(population)
+
+    assert 0 <= age.min() <= age.max() == 60
+    assert errors(age == 60, np.exp(-60 / mean)) < 4
+
+
+def test_who_comes_back_sooner_has_ordered_more_recently(changed):
+    """Median periods of 2 and of 20 days without spread: ages of 3 and, but for the sixty days, of 30 on average."""
+    for days, mean in ((2.0, 3.0), (20.0, 30.0 * (1 - np.exp(-2)))):
+        age, _ = ages(populate(changed(habit={"period_days": days, "period_sigma": 0.0}), 4))
+        assert age.mean() == pytest.approx(mean, abs=4 * age.std() / np.sqrt(len(age)))
+
+
+def expected_stores(activity: np.ndarray, mean: float, sigma: float, sessions: float) -> np.ndarray:
+    """Mean stores of each user: with the root of activity, and `mean` on average over users."""
+    return mean * np.sqrt(activity / sessions) * np.exp(sigma**2 / 8)
 
 
 def test_numbers_of_stores_are_poisson_up_to_the_memorys_places(population):
+    """With the user's own mean; activity spreads by 1 around 1.5 sessions a day."""
     length = (population.habits.store >= 0).sum(axis=1)
+    mean = expected_stores(population.users.activity, 6.0, 1.0, 1.5)
 
-    law = stats.poisson.pmf(np.arange(8), 6.0)
-    expected = len(length) * np.append(law, 1 - law.sum())
+    law = stats.poisson.pmf(np.arange(8), mean[:, None]).sum(axis=0)
+    expected = np.append(law, len(length) - law.sum())
     assert stats.chisquare(np.bincount(length, minlength=9), expected).pvalue > PLAUSIBLE
+
+
+def test_the_more_active_know_more_stores_by_the_root_of_their_activity(population):
+    """In each fifth of the users: the mean of a Poisson number that stops at 8."""
+    length = (population.habits.store >= 0).sum(axis=1)
+    mean = expected_stores(population.users.activity, 6.0, 1.0, 1.5)
+    law = stats.poisson.pmf(np.arange(8), mean[:, None])
+    capped = law @ np.arange(8) + 8 * (1 - law.sum(axis=1))
+
+    for fifth in np.array_split(np.argsort(mean), 5):
+        se = length[fifth].std() / np.sqrt(len(fifth))
+        assert length[fifth].mean() == pytest.approx(capped[fifth].mean(), abs=4 * se)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.7, 1.2])
+def test_users_know_the_stated_number_of_stores_on_average_however_activity_spreads(changed, sigma):
+    many = changed(
+        population={"activity_sigma": sigma}, catalogue={"stores": 2_000}, taste={"match": 0.0},
+        habit={"history_stores": 3.0, "history_capacity": 64},
+    )  # fmt: skip
+    length = (populate(many, 4).habits.store >= 0).sum(axis=1)
+
+    assert length.mean() == pytest.approx(3.0, abs=4 * length.std() / np.sqrt(2_000))
 
 
 def test_orders_at_a_known_store_are_one_and_a_poisson_number_of_mean_one_and_a_half(population):
@@ -239,24 +299,30 @@ def test_orders_at_a_known_store_are_one_and_a_poisson_number_of_mean_one_and_a_
     assert stats.chisquare(seen, seen.sum() * np.append(law, 1 - law.sum())).pvalue > PLAUSIBLE
 
 
+def history(population, config: WorldConfig, users, shelf, seed: int = 2, first: int = 0) -> Habits:
+    return make_habits(config, users, shelf, population.cuisine_style, seed, first)
+
+
 def twins(population, n: int, region: int, taste: np.ndarray):
     """n users of one region and one taste."""
     users = population.users
     return users._replace(
         region=np.full(n, region, np.int32),
         taste=np.tile(taste, (n, 1)).astype(np.float32),
+        activity=np.full(n, 1.5),
         platform=users.platform[:1],
     )
 
 
-def test_the_first_store_is_chosen_by_cuisine_then_by_popularity(population):
+def test_the_first_store_is_chosen_by_cuisine_then_by_popularity(population, changed):
     """Cuisine: popularity of its open stores in the region x exp(match x fit); store: popularity."""
     stores, match, n = population.stores, 1.2, 8_000
     taste = np.random.default_rng(5).normal(size=TASTE_DIMS)
     shelf = make_shelf(stores, 4, 24, open_now=True)
 
     users = twins(population, n, 2, taste)
-    first = make_habits(HabitConfig(history_stores=3), users, shelf, population.cuisine_style, match, 2, 0).store[:, 0]
+    config = changed(taste={"match": match}, habit={"history_stores": 3.0})
+    first = history(population, config, users, shelf).store[:, 0]
 
     weight = np.where((stores.region == 2) & (stores.launch_ms == 0), stores.popularity, 0.0)
     stock = np.bincount(stores.cuisine, weight, minlength=8)
@@ -274,16 +340,16 @@ def test_a_region_without_open_stores_leaves_no_history(population):
     shelf = make_shelf(elsewhere, 4, 24, open_now=True)
 
     users = twins(population, 50, 2, np.zeros(TASTE_DIMS))
-    habits = make_habits(HabitConfig(), users, shelf, population.cuisine_style, 1.0, 2, 0)
+    habits = history(population, population.config, users, shelf)
 
     assert (habits.store == -1).all()
 
 
 def test_a_region_with_few_stores_gives_all_it_has_and_no_more(changed):
-    few = populate(changed(catalogue={"stores": 120}, habit={"history_stores": 8.0}), 4)
+    few = populate(changed(catalogue={"stores": 120}, habit={"history_stores": 8.0}, taste={"match": 0.0}), 4)
     shelf = make_shelf(few.stores._replace(launch_ms=(np.arange(120) >= 12).astype(np.int64)), 4, 24, open_now=True)
 
-    habits = make_habits(few.config.habit, few.users, shelf, few.cuisine_style, 0.0, 2, 0)
+    habits = history(few, few.config, few.users, shelf)
 
     assert (habits.store >= 0).sum(axis=1).max() == 3
     assert habits.store.max() < 12
@@ -292,12 +358,10 @@ def test_a_region_with_few_stores_gives_all_it_has_and_no_more(changed):
 @pytest.mark.parametrize("cuts", [(0, 2_000), (0, 1_000, 2_000), (0, 1, 260, 700, 701, 1_500, 1_600, 1_999, 2_000)])
 def test_histories_drawn_in_shards_are_those_of_the_whole(population, cuts):
     shelf = make_shelf(population.stores, 4, 24, open_now=True)
-    config = population.config
     shards = [
-        make_habits(config.habit, population.users.rows(a, b), shelf, population.cuisine_style, config.taste.match,
-                    population.seed, a)
+        history(population, population.config, population.users.rows(a, b), shelf, population.seed, a)
         for a, b in pairwise(cuts)
-    ]  # fmt: skip
+    ]
 
     for name, columns in zip(Habits._fields, zip(*shards, strict=True), strict=True):
         assert np.array_equal(np.concatenate(columns), getattr(population.habits, name)), name

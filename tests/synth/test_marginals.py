@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from synth.types import Truth
 from synth.world import populate, rebuild
 
 M = 6_000
+SLOTS = (1.0, 0.75, 0.5)
 FULL = {
     "ctr": 0.06, "cvr": 0.2, "cart_rate": 0.5, "sign_up_rate": 0.05, "post_view_rate": 0.004, "repurchase_positives": 0.6,
     "repurchase_negatives": 0.3, "long_click_share": 0.7, "hide_rate": 0.003, "sessions_per_day": 0.8, "basket_usd": 30.0,
@@ -30,14 +32,24 @@ def marginals(**changes) -> MarginalsConfig:
     return MarginalsConfig.model_validate(FULL | changes)
 
 
-class Market:
-    """A market of M impressions in slots of effect 1, 0.75 and 0.5, whose logits spread and are higher for known stores.
+def solve_three(pilots, asked: MarginalsConfig, substitution: float = 0.5):
+    return solve(pilots, asked, SLOTS, substitution)
 
-    It answers the intercepts, the share of familiar stores, the visits and the basket that it is asked with, and nothing else.
+
+class Market:
+    """A market of M impressions in three slots, whose logits spread and are higher for known stores.
+
+    It answers the intercepts, the share of familiar stores, the slot effects, the visits and the basket that it is asked with,
+    and nothing else. `depth` are the powers that users in turn raise the slot effects to, `stop` the probability that a click
+    ends the scan, `slots` those that are filled.
     """
 
-    def __init__(self, known: Callable[[float], float] = lambda familiar: 0.35, m: int = M, bias: float = 0.0) -> None:
+    def __init__(
+        self, known: Callable[[float], float] = lambda familiar: 0.35, m: int = M, bias: float = 0.0,
+        depth: tuple[float, ...] = (1.0,), stop: float = 0.0, slots: tuple[int, ...] = (0, 1, 2),
+    ) -> None:  # fmt: skip
         self.known, self.m, self.bias, self.calls = known, m, bias, 0
+        self.depth, self.stop, self.slots = depth, stop, slots
 
     def __call__(self, solved: Solved) -> Exposure:
         self.calls += 1
@@ -49,16 +61,21 @@ class Market:
         seen, wish = rng.random((n, 2)) < 0.3, rng.normal(0, 0.7, (n, 2))
         chance = expit(x.organic + wish + x.habit * seen)
         chance[::5, 1] = 0.0  # one view only
+        clicked = expit(x.click + click + habit)
+        effect = np.array(solved.slot_effect) ** np.resize(self.depth, n)[:, None]
+        above = np.cumprod(1 - self.stop * clicked.reshape(n, 3), axis=1)
         p = {
-            "examination": np.resize([1.0, 0.75, 0.5], m), "click": expit(x.click + click + habit),
+            "examination": (effect * np.column_stack([np.ones(n), above[:, :2]])).ravel(), "click": clicked,
             "long_click": expit(x.long_click + buy + habit), "hide": expit(x.hide - click - habit),
             "cart": expit(x.cart + buy + habit), "checkout": expit(x.checkout + buy),
             "sign_up": np.where(known, 0.0, expit(x.sign_up + buy)), "post_view": expit(x.post_view + buy + habit),
         }  # fmt: skip
+        filled = np.isin(np.arange(m) % 3, self.slots)
         return Exposure(
-            truth=Truth(**{name: part.astype(np.float32) for name, part in p.items()}, known=known),
-            request=np.arange(m) // 3, log_price=rng.normal(0, 0.3, m), campaign=(np.arange(m) % 7).astype(np.int32),
-            slot=np.arange(m) % 3, chance=chance, known=seen, sessions=round(10_000 * solved.visits), user_days=15_000.0,
+            truth=Truth(**{name: part[filled].astype(np.float32) for name, part in p.items()}, known=known[filled]),
+            request=(np.arange(m) // 3)[filled], log_price=rng.normal(0, 0.3, m)[filled],
+            campaign=(np.arange(m) % 7).astype(np.int32)[filled], slot=(np.arange(m) % 3)[filled], chance=chance, known=seen,
+            sessions=round(10_000 * solved.visits), user_days=15_000.0,
         )  # fmt: skip
 
 
@@ -76,40 +93,53 @@ def figures(exposure: Exposure, solved: Solved, substitution: float) -> dict[str
         "sign_up_rate": click @ t.sign_up / click.sum(), "post_view_rate": seen.mean(),
         "repurchase_positives": order @ known / order.sum(),
         "repurchase_negatives": (1 - order) @ known / (1 - order).sum(),
-        "long_click_share": click @ t.long_click / click.sum(), "hide_rate": (unclicked * t.hide).mean(),
+        "long_click_share": click @ (t.cart + (1 - t.cart) * t.long_click) / click.sum(),
+        "hide_rate": (unclicked * t.hide).mean(),
         "sessions_per_day": exposure.sessions / exposure.user_days,
         "basket_usd": solved.basket_usd * (order @ np.exp(exposure.log_price)) / order.sum(),
         "organic_share": organic / (organic + order.sum() + seen.sum()),
     }  # fmt: skip
 
 
+def looks(exposure: Exposure) -> list[float]:
+    """Mean examination of each slot over that of the first."""
+    by_slot = [exposure.truth.examination[exposure.slot == s].mean(dtype=float) for s in range(3)]
+    return [look / by_slot[0] for look in by_slot]
+
+
 @settings(max_examples=25)
 @given(
     ctr=st.floats(0.005, 0.3), cvr=st.floats(0.02, 0.4), further=st.floats(0.1, 0.9), positives=st.floats(0.25, 0.75),
-    long=st.floats(0.2, 0.9), hide=st.floats(0.0005, 0.02), sign_up=st.floats(0.001, 0.3), post_view=st.floats(1e-5, 0.02),
+    long=st.floats(0.1, 0.9), hide=st.floats(0.0005, 0.02), sign_up=st.floats(0.001, 0.3), post_view=st.floats(1e-5, 0.02),
     organic=st.floats(0.05, 0.6), sessions=st.floats(0.1, 5.0), basket=st.floats(1.0, 200.0), substitution=st.floats(0, 1),
+    stop=st.floats(0, 0.3), depth=st.lists(st.floats(0.5, 1.5), min_size=1, max_size=3),
 )  # fmt: skip
 def test_every_figure_asked_for_is_obtained_where_the_market_does_not_react(
-    ctr, cvr, further, positives, long, hide, sign_up, post_view, organic, sessions, basket, substitution
+    ctr, cvr, further, positives, long, hide, sign_up, post_view, organic, sessions, basket, substitution, stop, depth
 ):
-    market = Market()
+    """Carts lie between orders and long clicks; users of several depths, and clicks of which some end the scan."""
+    market = Market(stop=stop, depth=tuple(depth))
     orders = ctr * cvr  # what share of the others is known follows from what share of all and of the ordered is
-    known = market(Solved(Intercepts(*[0.0] * 9), 0.5, 1.0, 1.0)).truth.known.mean()
+    known = market(Solved(Intercepts(*[0.0] * 9), 0.5, SLOTS, 1.0, 1.0)).truth.known.mean()
     asked = marginals(
-        ctr=ctr, cvr=cvr, cart_rate=cvr + (1 - cvr) * further, repurchase_positives=positives, long_click_share=long,
+        ctr=ctr, cvr=cvr, cart_rate=cvr + (1 - cvr) * further, repurchase_positives=positives,
+        long_click_share=cvr + (1 - cvr) * (further + (1 - further) * long),
         repurchase_negatives=(known - orders * positives) / (1 - orders), hide_rate=hide, sign_up_rate=sign_up,
         post_view_rate=post_view, organic_share=organic, sessions_per_day=sessions, basket_usd=basket,
     )  # fmt: skip
 
-    solved, obtained, exposure = solve([market], asked, substitution)
+    solved, obtained, exposure = solve_three([market], asked, substitution)
 
-    got = figures(market(solved), solved, substitution)
-    assert [m.name for m in obtained] == [*[*got][:9], "organic_share", "sessions_per_day", "basket_usd"]
+    shown = market(solved)
+    got = figures(shown, solved, substitution)
+    names = [*[*got][:9], "organic_share", "sessions_per_day", "basket_usd"]
+    assert [m.name for m in obtained] == [*names, "slot_effect_2", "slot_effect_3"]
+    got |= {f"slot_effect_{s + 1}": look for s, look in enumerate(looks(shown))}
+    wanted = {name: getattr(asked, name) for name in names} | {"slot_effect_2": 0.75, "slot_effect_3": 0.5}
     for m in obtained:
-        assert m.asked == getattr(asked, m.name), m.name
-        assert got[m.name] == pytest.approx(m.asked, rel=0.01), m.name
+        assert m.asked == wanted[m.name], m.name
+        assert got[m.name] == pytest.approx(m.asked, rel=0.02), m.name
         assert got[m.name] == pytest.approx(m.obtained, rel=1e-5), m.name
-    assert market.calls <= 6
     assert len(exposure.request) == M
 
 
@@ -117,7 +147,7 @@ def test_figures_that_do_not_react_are_obtained_in_the_first_rounds_almost_exact
     asked = marginals(repurchase_negatives=0.345)
     market = Market()
 
-    _, obtained, _ = solve([market], asked, 0.5)
+    _, obtained, _ = solve_three([market], asked)
 
     for m in obtained:
         if m.name not in ("repurchase_negatives", "sessions_per_day", "basket_usd"):
@@ -128,39 +158,39 @@ def test_the_share_of_familiar_stores_is_moved_until_the_repurchase_shares_hold(
     asked = marginals()
     wanted = 0.012 * 0.6 + 0.988 * 0.3  # share of all impressions whose user knew the store
 
-    solved, obtained, _ = solve([Market(lambda familiar: 0.4 * familiar)], asked, 0.5)
+    solved, obtained, _ = solve_three([Market(lambda familiar: 0.4 * familiar)], asked)
 
     assert solved.familiar == pytest.approx(wanted / 0.4, rel=0.04)
-    assert all(m.obtained == pytest.approx(m.asked, rel=0.01) for m in obtained)
+    assert all(m.obtained == pytest.approx(m.asked, rel=0.02) for m in obtained)
 
 
 def test_visits_and_baskets_are_moved_until_they_are_those_asked_for():
     market = Market(lambda familiar: 0.4 * familiar)
 
-    solved, _, _ = solve([market], marginals(sessions_per_day=1.6), 0.5)
+    solved, _, _ = solve_three([market], marginals(sessions_per_day=1.6))
 
-    assert solved.visits == pytest.approx(1.6 / (10 / 15), rel=0.01)
-    assert figures(market(solved), solved, 0.5)["basket_usd"] == pytest.approx(30.0, rel=0.01)
+    assert solved.visits == pytest.approx(1.6 / (10 / 15), rel=0.02)
+    assert figures(market(solved), solved, 0.5)["basket_usd"] == pytest.approx(30.0, rel=0.02)
 
 
 def test_the_last_pilot_counts_and_the_quick_one_comes_first():
     quick, whole = (Market(lambda familiar: 0.4 * familiar, bias=bias) for bias in (1.0, 0.0))
 
-    solved, obtained, _ = solve([quick, whole], marginals(), 0.5)
+    solved, obtained, _ = solve_three([quick, whole], marginals())
 
     assert quick.calls >= 1
-    assert figures(whole(solved), solved, 0.5)["ctr"] == pytest.approx(0.06, rel=0.01)
+    assert figures(whole(solved), solved, 0.5)["ctr"] == pytest.approx(0.06, rel=0.02)
     assert figures(quick(solved), solved, 0.5)["ctr"] > 0.1
-    assert next(m.obtained for m in obtained if m.name == "ctr") == pytest.approx(0.06, rel=0.01)
+    assert next(m.obtained for m in obtained if m.name == "ctr") == pytest.approx(0.06, rel=0.02)
 
 
 def test_figures_that_are_not_asked_for_are_switched_off_and_not_reported():
     asked = marginals(sign_up_rate=0.0, post_view_rate=0.0, organic_share=0.0)
 
-    solved, obtained, exposure = solve([Market(lambda familiar: 0.4 * familiar)], asked, 0.5)
+    solved, obtained, exposure = solve_three([Market(lambda familiar: 0.4 * familiar)], asked)
 
     assert {m.name for m in obtained}.isdisjoint({"sign_up_rate", "post_view_rate", "organic_share"})
-    assert len(obtained) == 9
+    assert len(obtained) == 9 + 2
     for name in ("sign_up", "post_view"):
         assert not getattr(exposure.truth, name).any()
     assert not exposure.chance.any()
@@ -168,18 +198,140 @@ def test_figures_that_are_not_asked_for_are_switched_off_and_not_reported():
 
 
 def test_a_market_that_never_settles_is_reported_as_it_is():
-    """Visits that do not answer: ten rounds, then asked and obtained side by side."""
+    """Visits that do not answer: six rounds, then asked and obtained side by side."""
 
     class Deaf(Market):
         def __call__(self, solved: Solved) -> Exposure:
             return super().__call__(solved._replace(visits=1.0))
 
     market = Deaf(lambda familiar: 0.4 * familiar)
-    _, obtained, _ = solve([market], marginals(sessions_per_day=2.0), 0.5)
+    _, obtained, _ = solve_three([market], marginals(sessions_per_day=2.0))
 
     sessions = next(m for m in obtained if m.name == "sessions_per_day")
     assert (sessions.asked, sessions.obtained) == (2.0, pytest.approx(2 / 3))
-    assert market.calls == 10
+    assert market.calls == 6
+
+
+class Restless(Market):
+    """Users of whom, round by round, more or fewer come: `visits` times as many as are asked for."""
+
+    def __init__(self, visits: list[float]) -> None:
+        super().__init__(lambda familiar: 0.4 * familiar)
+        self.visits, self.asked_with = visits, []
+
+    def __call__(self, solved: Solved) -> Exposure:
+        self.asked_with.append(solved)
+        exposure = super().__call__(solved)
+        wanted = FULL["sessions_per_day"] * exposure.user_days
+        return replace(exposure, sessions=round(wanted * self.visits[self.calls - 1]))
+
+
+def test_of_a_market_that_never_settles_the_best_of_its_rounds_counts():
+    """Of six rounds the fourth is the nearest to what was asked, by 5%."""
+    market = Restless([1.5, 1.3, 0.8, 1.05, 0.7, 1.4])
+
+    solved, obtained, exposure = solve_three([market], marginals())
+
+    assert market.calls == 6
+    assert solved == market.asked_with[3]
+    assert next(m.obtained for m in obtained if m.name == "sessions_per_day") == pytest.approx(0.8 * 1.05)
+    assert exposure.sessions == round(0.8 * 15_000 * 1.05)
+    expected = figures(exposure, solved, 0.5)
+    for m in obtained[:12]:
+        assert m.obtained == pytest.approx(expected[m.name], rel=1e-5), m.name
+
+
+def test_the_next_pilot_starts_from_the_best_round_of_the_one_before():
+    first, second = Restless([1.5, 1.3, 1.05, 0.7, 0.8, 1.4]), Restless([1.0] * 6)
+
+    solve_three([first, second], marginals())
+
+    assert second.asked_with[0] == first.asked_with[2]
+    assert second.calls < 6
+
+
+def test_a_round_within_two_percent_is_the_last():
+    """All but the visits settle at once after the first round; those are 3% and then 1% off."""
+    market = Restless([1.5, 1.03, 1.03, 1.03, 1.01, 1.0])
+
+    _, obtained, _ = solve_three([market], marginals())
+
+    assert market.calls == 5
+    assert next(m.obtained for m in obtained if m.name == "sessions_per_day") == pytest.approx(0.8 * 1.01)
+
+
+# The slot curve
+
+
+def test_slot_effects_are_solved_so_that_users_of_all_depths_together_look_as_asked():
+    """Depths 0.5 and 2, half of the users each: (x^0.5 + x^2) / 2 = 0.75 and 0.5, of all the first slot is looked at."""
+    market = Market(depth=(0.5, 2.0))
+
+    solved, obtained, _ = solve_three([market], marginals(repurchase_negatives=0.345))
+
+    for x, asked in zip(solved.slot_effect, SLOTS, strict=True):
+        assert (x**0.5 + x**2) / 2 == pytest.approx(asked, rel=0.02)
+    assert [m.obtained for m in obtained[-2:]] == pytest.approx(SLOTS[1:], rel=0.02)
+
+
+def test_slot_effects_make_up_for_the_clicks_that_end_the_scan():
+    """About 0.06 / 0.75 = 8% of the looks are clicks, half of which end the scan: the lower a slot, the more is made up."""
+    market = Market(stop=0.5)
+
+    solved, _, exposure = solve_three([market], marginals(repurchase_negatives=0.345))
+
+    assert looks(exposure) == pytest.approx(SLOTS, rel=0.02)
+    made_up = np.array(solved.slot_effect) / SLOTS
+    assert made_up[0] == 1.0
+    assert made_up[1:] == pytest.approx([1 / 0.96, 1 / 0.96**2], rel=0.03)
+
+
+def test_slot_effects_of_a_market_that_shows_what_it_is_told_are_those_asked_for():
+    solved, _, _ = solve_three([Market(lambda familiar: 0.4 * familiar)], marginals())
+
+    assert solved.slot_effect == pytest.approx(SLOTS, rel=1e-6)
+
+
+def test_a_slot_curve_that_the_clicks_above_leave_no_looks_for_is_refused():
+    """With clicks of half of the looks, all of which end the scan, no second slot is looked at nearly as often as the first."""
+    line = r"^feed\.slot_effect 1, 0\.9, 0\.8 cannot be had, since clicks end the scan: lower stop_after_click or .*$"
+    with pytest.raises(Impossible, match=line):
+        solve([Market(stop=1.0)], marginals(ctr=0.45), (1.0, 0.9, 0.8), 0.5)
+
+
+def test_the_slot_curve_of_an_exposure_is_over_the_looks_at_the_first():
+    exposure = Market(stop=0.3, depth=(0.5, 2.0))(Solved(Intercepts(*[0.0] * 9), 0.5, SLOTS, 1.0, 1.0))
+
+    assert exposure.slot_curve(3) == pytest.approx(looks(exposure), rel=1e-6)
+
+
+@pytest.mark.xfail(strict=True, reason="a slot that is never filled counts as looked at like the first")
+def test_a_slot_that_is_never_filled_is_neither_solved_for_nor_an_error():
+    market = Market(slots=(0, 1))
+
+    solved, _, _ = solve_three([market], marginals(repurchase_negatives=0.345))
+
+    assert market.calls < 6
+    assert solved.slot_effect == pytest.approx(SLOTS, rel=1e-6)
+
+
+@pytest.mark.xfail(strict=True, reason="a slot effect that noise would raise above the one before is refused")
+def test_slots_of_one_effect_are_had_where_they_are_not_filled_equally_often():
+    """The last slot lacks one impression of 2,000, so that its users' depths are not quite those of the slot before."""
+
+    class Uneven(Market):
+        def __call__(self, solved: Solved) -> Exposure:
+            whole = super().__call__(solved)
+            kept = np.arange(M) != 2
+            return replace(
+                whole, truth=whole.truth.take(kept), request=whole.request[kept], log_price=whole.log_price[kept],
+                campaign=whole.campaign[kept], slot=whole.slot[kept],
+            )  # fmt: skip
+
+    market = Uneven(depth=(0.5, 1.0, 2.0))
+    solved, _, _ = solve([market], marginals(repurchase_negatives=0.345), (1.0, 0.7, 0.7), 0.5)
+
+    assert looks(market(solved)) == pytest.approx((1.0, 0.7, 0.7), rel=0.02)
 
 
 # What cannot be had
@@ -197,7 +349,7 @@ def test_a_market_that_never_settles_is_reported_as_it_is():
 )
 def test_a_figure_above_what_the_market_can_show_is_refused_in_a_line_with_its_key(changes, line):
     with pytest.raises(Impossible, match=line) as refused:
-        solve([Market(lambda familiar: 0.4 * familiar)], marginals(**changes), 0.5)
+        solve_three([Market(lambda familiar: 0.4 * familiar)], marginals(**changes))
 
     assert "\n" not in str(refused.value)
 
@@ -205,17 +357,17 @@ def test_a_figure_above_what_the_market_can_show_is_refused_in_a_line_with_its_k
 def test_repurchase_shares_that_the_users_histories_cannot_give_are_refused():
     line = r"^marginals\.repurchase_negatives is 0\.3, but users know only 0\.1.* raise world\.habit\.history_stores.*$"
     with pytest.raises(Impossible, match=line):
-        solve([Market(lambda familiar: 0.1 * familiar)], marginals(), 0.5)
+        solve_three([Market(lambda familiar: 0.1 * familiar)], marginals())
 
 
 def test_repurchase_shares_are_refused_where_nobody_has_a_history():
     with pytest.raises(Impossible, match=r"^marginals\.repurchase_negatives is 0\.3, but users know only 0 of"):
-        solve([Market(lambda familiar: 0.0)], marginals(), 0.5)
+        solve_three([Market(lambda familiar: 0.0)], marginals())
 
 
 def test_a_pilot_that_shows_no_ad_is_refused_with_what_could_help():
     with pytest.raises(Impossible, match=r"no ad at all: raise campaigns\.daily_budget_usd"):
-        solve([Market(m=0)], marginals(), 0.5)
+        solve_three([Market(m=0)], marginals())
 
 
 def set_at(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -232,8 +384,11 @@ def set_at(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     ("path", "value", "words"),
     [
         ("marginals.cvr", 0, "cvr"), ("marginals.cvr", 1, "cvr"), ("marginals.ctr", 0, "ctr"),
-        ("marginals.ctr", 1, "ctr"), ("marginals.cart_rate", 0.2, "cart_rate is 0.2, it must be above cvr, 0.2"),
-        ("marginals.cart_rate", 0.1, "cart_rate is 0.1, it must be above cvr, 0.2"),
+        ("marginals.ctr", 1, "ctr"), ("marginals.cart_rate", 0.2, "cart_rate 0.2 and cvr 0.2 must fall in this order"),
+        ("marginals.cart_rate", 0.1, "long_click_share 0.6, cart_rate 0.1 and cvr 0.2 must fall in this order"),
+        ("marginals.cart_rate", 0.6, "long_click_share 0.6, cart_rate 0.6 and cvr 0.2 must fall in this order"),
+        ("marginals.long_click_share", 0.4, "long_click_share 0.4, cart_rate 0.5 and cvr 0.2 must fall in this order"),
+        ("fatigue.limit", 0, "limit"),
         ("marginals.repurchase_positives", 1, "repurchase_positives"),
         ("marginals.repurchase_negatives", 1, "repurchase_negatives"), ("marginals.organic_share", 1, "organic_share"),
         ("marginals.sign_up_rate", 1, "sign_up_rate"), ("marginals.hide_rate", 0, "hide_rate"),
@@ -265,6 +420,14 @@ def test_an_impossible_scenario_is_refused_in_one_line_with_its_key(tree, path, 
     line = f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
     assert words in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("long", [0.2, 0.15])
+def test_carts_that_are_not_stated_need_long_clicks_above_orders_all_the_same(long):
+    with pytest.raises(ValidationError, match="must fall in this order"):
+        marginals(cart_rate=None, long_click_share=long)
+
+    assert marginals(cart_rate=None, long_click_share=0.45).carts == pytest.approx(0.3)
 
 
 def numbers(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -301,10 +464,12 @@ def test_delay_points_that_do_not_rise_are_refused(tree):
     population = populate(WorldConfig.model_validate(set_at(tree, "marginals.delay", points)), 11)
 
     with pytest.raises(Impossible, match=r"^marginals\.delay must rise.*0\.4 within 24 h.*$"):
-        rebuild(population, Solved(Intercepts(*[0.0] * 9), 0.5, 1.0, 30.0), [])
+        rebuild(population, Solved(Intercepts(*[0.0] * 9), 0.5, (1.0,), 1.0, 30.0), [])
 
 
 def test_users_who_come_too_often_are_refused(tree):
-    line = r"^marginals\.sessions_per_day 20 and population\.activity_sigma 0\.8 bring a user \d+ times a day, at most 70.*$"
+    line = (
+        r"^marginals\.sessions_per_day 20 and population\.activity_sigma 1 bring a user \d+ times a day, at most 70.*$"
+    )
     with pytest.raises(Impossible, match=line):
         populate(WorldConfig.model_validate(set_at(tree, "marginals.sessions_per_day", 20)), 11)

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.special import expit
+from scipy.special import expit, softmax
 
+from synth.habits import Habits
 from synth.organic import displaced
 from synth.types import DAY_MS, HOUR_MS, Requests, Visits
-from synth.world import World, populate, rebuild
+from synth.world import Minds, World, populate, rebuild
 
 PLAUSIBLE = 1e-4
 NOON = 20 * DAY_MS + 13 * HOUR_MS  # when all stores are open
@@ -20,7 +21,7 @@ def with_(world: World, changed, **sections) -> World:
     return rebuild(populate(changed(**sections), world.population.seed), world.solved, [])
 
 
-def look(world: World, time_ms: int = NOON, n: int = N, user: int = USER) -> Visits:
+def look(world: World, time_ms: int = NOON, n: int = N, user: int = USER, minds: Minds | None = None) -> Visits:
     """n requests of one user at one time."""
     requests = Requests(
         id=np.arange(n) << 5,
@@ -28,7 +29,7 @@ def look(world: World, time_ms: int = NOON, n: int = N, user: int = USER) -> Vis
         time_ms=np.full(n, time_ms),
         surface=np.zeros(n, np.int32),
     )
-    return world.browse(requests, world.minds())
+    return world.browse(requests, minds or world.minds())
 
 
 def stock(world: World, user: int = USER) -> np.ndarray:
@@ -59,53 +60,90 @@ def test_views_stand_at_the_front(visits, world):
     assert visits.view.shape[1] == 4
 
 
-def test_views_of_known_stores_have_their_share_and_are_spread_evenly_over_them(world, changed):
+@pytest.mark.parametrize("hour", [3, 13])
+def test_views_of_known_stores_have_their_share_and_go_to_each_by_the_exponential_of_appetite(
+    world, changed, by_hand, hour
+):
     """A view that does not look for a known store finds one all the same, by popularity."""
-    loyal = with_(world, changed, habit={"familiar_views": 0.4}, intent={"focus": 0.0})
-    known = loyal.population.habits.store[USER]
+    loyal = with_(
+        world, changed, habit={"familiar_views": 0.4, "period_days": 30.0, "renewal": 3.0}, intent={"focus": 0.0}
+    )
+    known, time_ms = loyal.population.habits.store[USER], 15 * DAY_MS + hour * HOUR_MS
     known = known[known >= 0]
-    view = look(loyal).view
+    n = len(known)
+    appetite = by_hand(
+        loyal, loyal.minds(), np.full(n, USER), known, np.full(n, time_ms), np.full(n, -1)
+    )[2]  # fmt: skip
+    view = look(loyal, time_ms).view
 
     p = 0.6 * stock(loyal) / stock(loyal).sum()
-    p[known] += 0.4 / len(known)
-    assert len(known) >= 3
+    p[known] += 0.4 * softmax(appetite)
+    assert n >= 3
+    assert np.ptp(appetite) > 0.3
     assert plausible(np.bincount(view[view >= 0], minlength=240), p)
 
 
-@pytest.mark.parametrize("familiar", [0.0, 0.4])
+def test_a_store_ordered_from_just_now_is_looked_at_less_than_one_ordered_from_long_ago(world, changed, errors):
+    """Renewal 2: appetites are 2 (exp(-1/2) - 1) and 2 exp(-1/2), so weights are as 1 to e^2; the third place is free."""
+    loyal = with_(world, changed, habit={"familiar_views": 1.0, "renewal": 2.0, "daypart": 0.0})
+    here = np.flatnonzero(stock(loyal) > 0)[:2]
+    store, since = np.full((2_000, 3), -1, np.int32), np.zeros((2_000, 3), np.int64)
+    store[:, :2], since[:, :2] = here, (NOON, NOON - 2_000 * DAY_MS)
+    minds = Minds(Habits(store, (store >= 0).astype(np.int32), since), loyal.minds().fatigue)
+
+    view = look(loyal, minds=minds).view
+
+    recent = view[view >= 0] == here[0]
+    assert set(view[view >= 0]) == set(here)
+    assert errors(recent, np.full(len(recent), 1 / (1 + np.exp(2)))) < 4
+
+
+def test_who_knows_no_store_looks_at_others_however_loyal(world, changed):
+    loyal = with_(world, changed, habit={"familiar_views": 1.0}, intent={"focus": 0.0})
+    free = np.full((2_000, 3), -1, np.int32)
+    strangers = Minds(Habits(free, np.zeros_like(free), np.zeros(free.shape, np.int64)), loyal.minds().fatigue)
+
+    view = look(loyal, minds=strangers).view
+
+    assert plausible(np.bincount(view[view >= 0], minlength=240), stock(loyal) / stock(loyal).sum())
+
+
 @pytest.mark.parametrize("focus", [0.0, 0.5, 1.0])
-def test_views_show_the_need_with_the_probability_of_focus(world, changed, errors, focus, familiar):
-    """Other views are of the dish needed by chance, and so are those of known stores."""
-    focused = with_(world, changed, habit={"familiar_views": familiar}, intent={"focus": focus})
+def test_views_show_the_need_with_the_probability_of_focus(world, changed, errors, focus):
+    """A focused view goes in one of four cases to any dish of the cuisine needed; others show the dish needed by chance."""
+    focused = with_(world, changed, habit={"familiar_views": 0.0}, intent={"focus": focus})
     got = look(focused)
     seen = got.view >= 0
     weight, dish = stock(focused), focused.population.stores.dish
     by_chance = np.bincount(dish, weight, minlength=24) / weight.sum()
-    habits = focused.population.habits.store[USER]
-    of_known = np.bincount(dish[habits[habits >= 0]], minlength=24) / (habits >= 0).sum()
+
+    cuisine = by_chance.reshape(8, 3).sum(axis=1)
+    in_cuisine = by_chance / np.maximum(np.repeat(cuisine, 3), 1e-300)
 
     need = np.broadcast_to(got.need[:, None], got.view.shape)[seen]
-    p = (1 - familiar) * (focus + (1 - focus) * by_chance[need]) + familiar * of_known[need]
-    shows = dish[got.view[seen]] == need
-    if focus == 1 and familiar == 0:
-        assert shows.all()
+    of_dish, of_cuisine = dish[got.view[seen]] == need, dish[got.view[seen]] // 3 == need // 3
+    assert errors(of_dish, focus * (0.75 + 0.25 * in_cuisine[need]) + (1 - focus) * by_chance[need]) < 4
+    if focus == 1:
+        assert of_cuisine.all()
     else:
-        assert errors(shows, p) < 4
+        assert errors(of_cuisine, focus + (1 - focus) * cuisine[need // 3]) < 4
 
 
-def test_views_of_the_dish_needed_are_by_popularity(world, changed):
+def test_focused_views_are_by_popularity_three_in_the_dish_needed_and_one_in_its_cuisine(world, changed):
     focused = with_(world, changed, habit={"familiar_views": 0.0}, intent={"focus": 1.0})
     got, weight, dish = look(focused), stock(focused), focused.population.stores.dish
     usual = np.bincount(got.need).argmax()
-    of_dish = np.where(dish == usual, weight, 0.0)
+    of_dish, of_cuisine = (np.where(part, weight, 0.0) for part in (dish == usual, dish // 3 == usual // 3))
 
     view = got.view[got.need == usual]
 
-    assert (of_dish > 0).sum() > 1
-    assert plausible(np.bincount(view[view >= 0], minlength=240), of_dish / of_dish.sum())
+    assert (of_cuisine > 0).sum() > (of_dish > 0).sum() > 1
+    p = 0.75 * of_dish / of_dish.sum() + 0.25 * of_cuisine / of_cuisine.sum()
+    assert plausible(np.bincount(view[view >= 0], minlength=240), p)
 
 
-def test_who_looks_for_a_dish_whose_stores_are_all_closed_finds_nothing(world, changed):
+def test_who_looks_for_a_dish_whose_stores_are_all_closed_finds_nothing_but_others_of_its_cuisine(world, changed):
+    """Those come of the views that wander: one in four, unless each of four tries is at a closed store."""
     focused = with_(world, changed, habit={"familiar_views": 0.0}, intent={"focus": 1.0})
     got, stores = look(focused), focused.population.stores
     usual = np.bincount(got.need).argmax()
@@ -114,8 +152,17 @@ def test_who_looks_for_a_dish_whose_stores_are_all_closed_finds_nothing(world, c
 
     closed = look(rebuild(replace(focused.population, tastes=tastes), focused.solved, []))
 
-    assert (closed.view[closed.need == usual] == -1).all()
-    assert np.array_equal(closed.view[closed.need != usual], got.view[got.need != usual])
+    wanted = got.view[got.need == usual] >= 0
+    found = closed.view[got.need == usual][wanted]
+    cuisine = np.where(stores.dish // 3 == usual // 3, stock(focused), 0.0)
+    shut = cuisine[stores.dish == usual].sum() / cuisine.sum()
+    p = 0.25 * (1 - shut**4)
+    assert 0.1 < shut < 0.9
+    assert (found >= 0).mean() == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / wanted.sum()))
+    assert (stores.dish[found[found >= 0]] // 3 == usual // 3).all()
+    assert not (stores.dish[found[found >= 0]] == usual).any()
+    elsewhere = got.need // 3 != usual // 3
+    assert np.array_equal(closed.view[elsewhere], got.view[elsewhere])
 
 
 @pytest.mark.parametrize("time_ms", [0, 5 * DAY_MS, NOON])

@@ -24,7 +24,7 @@ def happened(answered) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     return {
         "click": (there, o.clicked, t.examination * t.click),
         "click of the seen": (o.examined, o.clicked, t.click),
-        "long click": (o.clicked, o.long_clicked, t.long_click),
+        "long click": (o.clicked & ~cart, o.long_clicked, t.long_click),
         "cart": (o.clicked, cart, t.cart),
         "checkout": (o.clicked & cart, checkout, t.checkout),
         "sign-up": (o.clicked, sign_up, t.sign_up),
@@ -38,7 +38,7 @@ OUTCOMES = ["click", "click of the seen", "long click", "cart", "checkout", "sig
 
 @pytest.fixture(scope="module")
 def pairs(world, minds, requests, visits, shown, by_hand):
-    """Rows and slots with an ad, and the logits of docs/physics.md for them."""
+    """Rows and slots with an ad, and the logits of the law for them."""
     row, slot = np.nonzero(shown >= 0)
     user, store = requests.user[row], world.population.ads.store[shown[row, slot]]
     return (row, slot), by_hand(world, minds, user, store, requests.time_ms[row], visits.need[row])
@@ -52,7 +52,7 @@ def test_the_truth_is_that_of_the_formulas_written_out(world, minds, requests, a
     tired = 0.15 * minds.fatigue.level[requests.user[row]] * 0.5 ** (requests.time_ms[row] / DAY_MS / 7.0)
 
     expected = {
-        "click": expit(x.click + click + own - tired), "long_click": expit(x.long_click + order + own),
+        "click": expit(x.click + click + own - tired), "long_click": expit(x.long_click + 0.5 * click + own),
         "hide": expit(x.hide - click - own), "cart": expit(x.cart + order + own), "checkout": expit(x.checkout + order),
         "sign_up": np.where(known, 0.0, expit(x.sign_up + order)), "post_view": expit(x.post_view + order + own),
     }  # fmt: skip
@@ -110,6 +110,48 @@ def test_outcomes_do_not_happen_where_they_cannot(answered):
     assert (checkout & ~o.clicked).any()  # post-view
 
 
+def test_every_cart_is_filled_in_a_long_click_and_not_every_long_click_fills_one(answered):
+    o, _ = answered
+    cart = o.delay_ms[:, :, CART] >= 0
+
+    assert o.long_clicked[cart].all()
+    assert (o.long_clicked & ~cart).sum() > 1_000
+
+
+def test_clicks_are_long_as_often_as_carts_and_long_clicks_without_a_cart_together(answered, errors):
+    o, t = answered
+
+    assert errors(o.long_clicked[o.clicked], (t.cart + (1 - t.cart) * t.long_click)[o.clicked]) < 4
+
+
+def test_a_cart_is_drawn_whether_or_not_the_click_would_have_been_long(answer):
+    """Short clicks but for carts: as many long clicks as carts, which are half."""
+    o, t = answer(np.zeros((20_000, 1)), long_click=NEVER, cart=0.0)
+
+    assert np.array_equal(o.long_clicked, o.delay_ms[:, :, CART] >= 0)
+    assert o.long_clicked.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(20_000))
+    assert not t.long_click.any()
+
+
+def test_half_of_what_moves_a_click_moves_a_long_click_and_fatigue_does_not(world, minds, requests, answered, pairs):
+    """An appeal to the eye of one logit more: half a logit of a long click."""
+    (row, slot), _ = pairs
+    p = world.population
+    tastes = p.tastes._replace(store_click_appeal=p.tastes.store_click_appeal + np.float32(1.0))
+    shown = np.full(answered[0].clicked.shape, -1)
+    shown[row, slot] = 0
+    store = np.where(shown < 0, -1, np.arange(4) * 4 + p.users.region[requests.user][:, None]).astype(np.int32)
+    need, slow = np.full(len(requests), -1, np.int32), np.ones(store.shape, np.float32)
+
+    before, after = (
+        respond(requests, need, store, slow, minds.habits, minds.fatigue, t, world.laws)[1] for t in (p.tastes, tastes)
+    )
+
+    for name, moved in (("click", 1.0), ("long_click", 0.5), ("hide", -1.0), ("cart", 0.0), ("checkout", 0.0)):
+        was, now = (getattr(t, name)[row, slot].astype(float) for t in (before, after))
+        np.testing.assert_allclose(now, expit(logit(was) + moved), atol=2e-6, err_msg=name)
+
+
 def test_nobody_signs_up_to_a_store_known_already(answered):
     o, t = answered
 
@@ -146,15 +188,16 @@ def test_order_values_are_lognormal_with_mean_basket_times_price_level(answer):
 
 
 def test_what_follows_a_click_is_drawn_apart(answer):
-    """Every chance a half; a cart's checkout is looked at among carts."""
+    """Every chance a half; a cart's checkout is looked at among carts, a long click where there is none."""
     n = 20_000
     o, _ = answer(np.zeros((n, 1)), long_click=0.0, cart=0.0, checkout=0.0, sign_up=0.0)
     cart, checkout, sign_up = (o.delay_ms[:, 0, event] >= 0 for event in (CART, CHECKOUT, SIGN_UP))
 
-    together = np.corrcoef([o.long_clicked[:, 0], cart, sign_up]) - np.eye(3)
-    assert np.abs(together).max() < 4 / np.sqrt(n)
-    after = np.corrcoef([o.long_clicked[cart, 0], checkout[cart], sign_up[cart]]) - np.eye(3)
-    assert np.abs(after).max() < 4 / np.sqrt(cart.sum())
+    for rows, one, other in (
+        (np.ones(n, bool), cart, sign_up), (~cart, o.long_clicked[:, 0], sign_up), (cart, checkout, sign_up)
+    ):  # fmt: skip
+        assert abs(np.corrcoef(one[rows], other[rows])[0, 1]) < 4 / np.sqrt(rows.sum())
+    assert o.long_clicked[~cart, 0].mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt((~cart).sum()))
 
 
 def test_a_hide_and_an_order_after_a_view_are_drawn_apart(answer):
@@ -242,10 +285,11 @@ def test_another_seed_answers_otherwise(world, minds, requests, visits, shown, a
 
 SWITCHES = {  # the scenario's section and key; what the mechanism reads; how to disturb that
     "match": ("taste", "match", lambda t: t._replace(user_taste=-t.user_taste)),
+    "need": ("intent", "weight", lambda t: t._replace(dish_style=-t.dish_style)),
     "price": ("taste", "price", lambda t: t._replace(user_price_sensitivity=-t.user_price_sensitivity)),
     "interaction": ("interaction", "weight", lambda t: t._replace(mix=t.mix._replace(user=-t.mix.user))),
     "drift of appeal": ("drift", "appeal", lambda t: t._replace(drift=t.drift._replace(appeal_ms=3e8))),
-    "season": ("drift", "season", lambda t: t._replace(drift=t.drift._replace(phase=t.drift.phase + 1))),
+    "season": ("drift", "season", lambda t: t._replace(drift=t.drift._replace(cos_phase=-t.drift.cos_phase))),
     "exploration": ("habit", "exploration", lambda t: t._replace(user_exploration=-t.user_exploration)),
     "novelty": ("habit", "novelty", lambda t: t._replace(store_launch_ms=np.minimum(t.store_launch_ms, 1))),
     "renewal": ("habit", "renewal", lambda t: t._replace(appetite=t.appetite._replace(period_ms=1e8))),
@@ -296,8 +340,9 @@ def test_the_quality_of_a_store_tells_in_orders_and_not_in_clicks(world, minds, 
     off = rebuild(populate(changed(taste={"quality": 0.0}), world.population.seed), world.solved, [])
     with_, without = (w.respond(requests, visits.need, shown, minds)[1] for w in (world, off))
 
-    assert np.array_equal(with_.click, without.click)
-    for name in ("cart", "checkout", "sign_up", "post_view", "long_click"):
+    for name in ("click", "long_click", "hide"):
+        assert np.array_equal(getattr(with_, name), getattr(without, name)), name
+    for name in ("cart", "checkout", "sign_up", "post_view"):
         assert not np.array_equal(getattr(with_, name), getattr(without, name)), name
 
 
@@ -309,8 +354,7 @@ def test_needs_tell_nothing_where_intent_has_no_weight(world, minds, requests, v
         assert same(*(truth_of(w, minds, requests, need, shown) for need in (visits.need, other))) == alike
 
 
-def test_a_need_of_nothing_is_that_of_another_cuisine(world, minds, requests, visits, shown):
-    """A dish of cuisine 0 is close to no need of -1, whose floor division by siblings would be -1."""
+def test_a_need_of_nothing_wants_no_style_and_least_of_all_that_of_the_last_dish(world, minds, requests, visits, shown):
     nothing = truth_of(world, minds, requests, np.full_like(visits.need, -1), shown)[1]
     off = rebuild(world.population, world.solved, [])
     tastes = off.population.tastes._replace(intent=0.0)
@@ -332,8 +376,8 @@ def test_fatigue_takes_logits_from_clicks_and_from_nothing_else(world, minds, re
 
     added = 0.15 * 2.0 * 0.5 ** (requests.time_ms / DAY_MS / 7.0)
     row, slot = np.nonzero(shown >= 0)
-    lost = logit(fresh.click[row, slot].astype(float)) - logit(tired.click[row, slot].astype(float))
-    np.testing.assert_allclose(lost, added[row], atol=1e-4)
+    expected = expit(logit(fresh.click[row, slot].astype(float)) - added[row])
+    np.testing.assert_allclose(tired.click[row, slot], expected, atol=1e-6)
     for name in ("examination", "long_click", "hide", "cart", "checkout", "sign_up", "post_view"):
         assert np.array_equal(getattr(fresh, name), getattr(tired, name)), name
     assert fatigue_at(more.fatigue, world.laws.tiring, 3, 0) == more.fatigue.level[3]

@@ -77,6 +77,7 @@ def random_requests(rng: np.random.Generator, n: int, users: int) -> tuple[Reque
         id=rng.permutation(10 * n)[:n].astype(np.int64),
         user=rng.integers(0, users, n).astype(np.int32),
         time_ms=np.arange(n),
+        surface=np.zeros(n, np.int32),
     )
     return requests, np.where(rng.random(n) < 0.5, rng.integers(0, 9, n), -1).astype(np.int32)
 
@@ -225,7 +226,7 @@ def line(position: list[float], *, taste: list[float], known: tuple[int, ...] = 
 def ask(market: Market, n: int, index: Index, k: int, dish: int = -1) -> np.ndarray:
     """Candidates (n, k) of n requests, users in turn."""
     user = (np.arange(n) % len(market.region)).astype(np.int32)
-    requests = Requests(id=np.arange(n) * 3, user=user, time_ms=np.arange(n))
+    requests = Requests(id=np.arange(n) * 3, user=user, time_ms=np.arange(n), surface=np.zeros(n, np.int32))
     return market.candidates(requests, np.full(n, dish, np.int32), index, k)
 
 

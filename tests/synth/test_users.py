@@ -56,8 +56,8 @@ def test_the_only_segment_is_everyones_cohort():
     assert not one.cohort.any()
 
 
-def test_activity_is_lognormal_with_the_mean_of_sessions_per_day(users):
-    z = (np.log(users.activity / 0.8) + 0.8**2 / 2) / 0.8
+def test_activity_is_lognormal_with_the_mean_of_sessions_per_day():
+    z = (np.log(population(activity_sigma=0.7).activity / 0.8) + 0.7**2 / 2) / 0.7
 
     assert stats.kstest(z, "norm").pvalue > PLAUSIBLE
 
