@@ -53,10 +53,10 @@ class Exposure:
     user_days: float
 
     def slot_curve(self, slots: int) -> FloatArray:
-        """(slots,) mean examination of each slot over that of the first; 1 where a slot was never filled."""
+        """(slots,) mean examination of each slot over that of the first; NaN where a slot was never filled."""
         count = np.bincount(self.slot, minlength=slots)
         looks = np.bincount(self.slot, self.truth.examination, minlength=slots) / np.maximum(count, 1)
-        return np.where(count > 0, looks / looks[0], 1.0)
+        return np.where(count > 0, looks / looks[0], np.nan)
 
     @property
     def orders(self) -> FloatArray:
@@ -119,7 +119,7 @@ def solve(
                 )
             figures = _Figures(exposure, _without(exposure, solved.intercepts), solved, substitution)
             curve = exposure.slot_curve(len(slot_effect))
-            error = max(figures.worst(asked), float(np.abs(curve / slot_effect - 1).max()))
+            error = max(figures.worst(asked), float(np.nanmax(np.abs(curve / slot_effect - 1))))
             if best is None or error < best[0]:
                 best = error, solved, figures, curve
             if error < _CLOSE:
@@ -129,19 +129,20 @@ def solve(
         _, solved, obtained, curve = best
     names = [name for name in _FIGURES if getattr(asked, name) > 0]
     found = [Marginal(n, getattr(asked, n), getattr(obtained, n)) for n in names]
-    found += [Marginal(f"slot_effect_{s + 1}", slot_effect[s], float(curve[s])) for s in range(1, len(slot_effect))]
+    filled = np.flatnonzero(~np.isnan(curve))[1:].tolist()
+    found += [Marginal(f"slot_effect_{s + 1}", slot_effect[s], float(curve[s])) for s in filled]
     return solved, found, obtained.exposure
 
 
 def _next_slots(now: tuple[float, ...], asked: tuple[float, ...], curve: FloatArray) -> tuple[float, ...]:
     """Slot effects moved by what the last ones missed."""
-    moved = np.array(now) * np.array(asked) / curve
-    if (np.diff(moved) > 0).any():
+    moved = np.where(np.isnan(curve), asked, np.array(now) * np.array(asked) / curve)
+    if (np.diff(moved) > _CLOSE * moved[:-1]).any():
         raise Impossible(
             f"feed.slot_effect {', '.join(f'{x:g}' for x in asked)} cannot be had, since clicks end the scan: "
             "lower stop_after_click or the effects of the lower slots"
         )
-    return tuple(float(x) for x in moved)
+    return tuple(float(x) for x in np.minimum.accumulate(moved))
 
 
 def _next(obtained: "_Figures", asked: MarginalsConfig) -> Solved:

@@ -305,7 +305,6 @@ def test_the_slot_curve_of_an_exposure_is_over_the_looks_at_the_first():
     assert exposure.slot_curve(3) == pytest.approx(looks(exposure), rel=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="a slot that is never filled counts as looked at like the first")
 def test_a_slot_that_is_never_filled_is_neither_solved_for_nor_an_error():
     market = Market(slots=(0, 1))
 
@@ -315,7 +314,6 @@ def test_a_slot_that_is_never_filled_is_neither_solved_for_nor_an_error():
     assert solved.slot_effect == pytest.approx(SLOTS, rel=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="a slot effect that noise would raise above the one before is refused")
 def test_slots_of_one_effect_are_had_where_they_are_not_filled_equally_often():
     """The last slot lacks one impression of 2,000, so that its users' depths are not quite those of the slot before."""
 
