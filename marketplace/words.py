@@ -26,7 +26,7 @@ _SOLVED = {
     "sign_up": "logit of a sign-up of a new user, given a click",
     "post_view": "logit of an order, given a look and no click",
     "organic": "logit of an order at a store looked at without an ad",
-    "habit": "logits added where the user had ordered from the store",
+    "habit": "logits of a store that the user had ordered from, beside its appetite",
     "familiar": "probability that the ad of a known store is a candidate",
     "visits": "factor of sessions that makes up for those that fatigue costs",
     "basket_usd": "USD, mean order at a store of price level 1",

@@ -169,11 +169,3 @@ def test_ads_off_the_air_compete_for_nothing(world):
         live = world.population.live(start // (30 * 60_000) * 30 * 60_000)
         assert live[tick.scored.ad[tick.scored.ad >= 0]].all()
     assert not world.population.live(0).all()
-
-
-def test_every_column_of_the_log_stands_in_its_documentation(tiny):
-    text = (ROOT / "docs" / "log.md").read_text()
-    for name, columns in log_schema(tiny.world).tables.items():
-        section = text.split(f"### {name}\n")[1].split("###")[0]
-        rows = [f"| {c.name} | {c.dtype} | {c.kind} | {c.side} | {c.unit} |" for c in columns]
-        assert [line for line in section.splitlines() if line.startswith("| ")][1:] == rows, name
