@@ -192,7 +192,7 @@ class _Market:
             self.progress((end / DAY_MS - self.first_day) / self.days)
             yield env.timeout(self.interval_ms)
 
-    def _tick(self, requests: Requests, until_ms: int, pool: Pool) -> "_Felt":
+    def _tick(self, requests: Requests, until_ms: int, pool: Pool) -> _Felt:
         """Serve some requests, book what came of them, and give what users will remember."""
         state, multiplier = self.state, self.pacer.multiplier(self.state.pacing)
         arm_of = self.assignment.of_request(requests)

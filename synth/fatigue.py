@@ -87,10 +87,11 @@ def _tire(fatigue, tiring, user, time_ms, examined, clicked, long_clicked, hidde
         level = fatigue_at(fatigue, tiring, u, time_ms[i])
         for s in range(examined.shape[1]):
             if hidden[i, s]:
-                level += tiring.hide * max(0.0, 1.0 - level / tiring.limit)
+                level += tiring.hide * (1.0 - level / tiring.limit)
             elif long_clicked[i, s]:
                 level -= tiring.relief
             elif examined[i, s] and not clicked[i, s]:
-                level += tiring.gain * max(0.0, 1.0 - level / tiring.limit)
-        fatigue.level[u] = min(max(level, 0.0), tiring.limit)
+                level += tiring.gain * (1.0 - level / tiring.limit)
+            level = min(max(level, 0.0), tiring.limit)
+        fatigue.level[u] = level
         fatigue.since_ms[u] = time_ms[i]

@@ -20,7 +20,6 @@ from synth.users import Users
 _MEMORY_DAYS = 60.0  # how far back the orders before the start reach at most
 _MEAN_ORDERS = 2.5  # at a store that the user has ordered from
 _OWN_DAYPART = 0.3  # probability that a habit's part of the day is any other than the user's usual one
-_PERIODS = 1.5  # mean age of the last order before the start
 _DRAWS = 3  # per store wanted, before a region is taken to have no more
 
 
@@ -136,7 +135,8 @@ def make_habits(
 
     The number of stores is Poisson, with a mean that grows with the root of the user's activity. Each is drawn by cuisine, with
     weight popularity of the cuisine's stores in the region x exp(match x taste . style / sqrt(d)), then by popularity within
-    the cuisine; a store drawn again is drawn anew, a few times. The last order there is about as old as the habit's period.
+    the cuisine; a store drawn again is drawn anew, a few times. The last orders are as old as the marginals make them: a user
+    who orders every T days, from K stores in turn, was last at each K T / 2 days ago in the mean; exponential, at most 60 days.
 
     Args:
         users: Those whose history is drawn; the first of them has the id `first`.
@@ -151,9 +151,12 @@ def make_habits(
     )
     mean = config.habit.history_stores * np.sqrt(users.activity / config.marginals.sessions_per_day)
     mean *= np.exp(config.population.activity_sigma**2 / 8)  # the mean of the root is less than the root of the mean
+    asked = config.marginals
+    by_ads = config.traffic.requests_per_session * len(config.feed.slot_effect) * asked.ctr * asked.cvr
+    per_day = users.activity * by_ads / (1 - asked.organic_share)
     _draw_history(
         np.uint64(seed), first, habits, users.region, users.taste, shelf, cuisine_style,
-        config.taste.match / np.sqrt(cuisine_style.shape[1]), mean, appetite_of(config.habit),
+        config.taste.match / np.sqrt(cuisine_style.shape[1]), mean, per_day,
     )  # fmt: skip
     return habits
 
@@ -169,7 +172,7 @@ def _draw_history(
     cuisine_style: Float32Array,
     scale: float,
     mean_stores: FloatArray,
-    laws: Appetite,
+    orders_per_day: FloatArray,
 ) -> None:
     n_cuisines, dims = cuisine_style.shape
     siblings = shelf.n_dishes // n_cuisines
@@ -198,8 +201,8 @@ def _draw_history(
                 continue
             habits.store[i, filled] = store
             habits.orders[i, filled] = 1 + poisson1(_MEAN_ORDERS - 1, uniform1(seed, Cause.HISTORY_ORDERS, u, filled))
-            age = -np.log(uniform1(seed, Cause.HISTORY_AGE, u, filled)) * _PERIODS * period_of(seed, laws, u, store)
-            habits.last_ms[i, filled] = -np.int64(min(age, _MEMORY_DAYS * DAY_MS))
+            age = -np.log(uniform1(seed, Cause.HISTORY_AGE, u, filled)) * wanted / (2 * orders_per_day[i])
+            habits.last_ms[i, filled] = -np.int64(min(age, _MEMORY_DAYS) * DAY_MS)
             filled += 1
             if filled == wanted:
                 break

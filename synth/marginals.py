@@ -111,7 +111,7 @@ def solve(
     solved = Solved(_first_guess(asked), 0.5, slot_effect, 1.0, asked.basket_usd)
     for pilot in pilots:
         best: tuple[float, Solved, _Figures, FloatArray] | None = None
-        for _ in range(_ROUNDS):
+        for left in reversed(range(_ROUNDS)):
             exposure = pilot(solved)
             if not len(exposure.request):
                 raise Impossible(
@@ -122,7 +122,7 @@ def solve(
             error = max(figures.worst(asked), float(np.nanmax(np.abs(curve / slot_effect - 1))))
             if best is None or error < best[0]:
                 best = error, solved, figures, curve
-            if error < _CLOSE:
+            if error < _CLOSE or not left:
                 break
             solved = _next(figures, asked)._replace(slot_effect=_next_slots(solved.slot_effect, slot_effect, curve))
         assert best is not None

@@ -219,20 +219,25 @@ def test_history_fills_places_from_the_front_and_leaves_free_ones_at_minus_one_a
 
 
 def ages(population) -> tuple[np.ndarray, np.ndarray]:
-    """Days since the last order at each known store, and one and a half times the habit's own period, in days."""
+    """Days since the last order at each known store, and half the days in which the user orders from as many stores."""
     user, place = np.nonzero(population.habits.store >= 0)
-    c, store = population.config.habit, population.habits.store[user, place]
-    own = c.period_days * np.exp(c.period_sigma * draws.normal(population.seed, Cause.HABIT_PERIOD, user, store))
-    return -population.habits.last_ms[user, place] / DAY_MS, 1.5 * own
+    c, activity = population.config, population.users.activity[user]
+    sessions, sigma = c.marginals.sessions_per_day, c.population.activity_sigma
+    mean = expected_stores(activity, c.habit.history_stores, sigma, sessions)
+    wanted = stats.poisson.ppf(draws.uniform(population.seed, Cause.HISTORY_LENGTH, user), mean)
+    asked = c.marginals
+    per_session = c.traffic.requests_per_session * len(c.feed.slot_effect) * asked.ctr * asked.cvr
+    orders = activity * per_session / (1 - asked.organic_share)
+    return -population.habits.last_ms[user, place] / DAY_MS, np.minimum(wanted, c.habit.history_capacity) / orders / 2
 
 
-def test_the_last_order_is_exponentially_old_with_a_mean_of_one_and_a_half_of_the_habits_own_periods(population):
+def test_the_last_order_is_exponentially_old_with_a_mean_of_half_a_round_of_the_users_stores(population):
     """Of those within the sixty days of memory, the age's distribution function is uniform."""
     age, mean = ages(population)
     within = age < 60
 
     law = -np.expm1(-age / mean) / -np.expm1(-60 / mean)
-    assert within.sum() > 5_000
+    assert within.sum() > 3_000
     assert stats.kstest(law[within], "uniform").pvalue > PLAUSIBLE
     slow = mean > np.median(mean)
     for half in (slow, ~slow):
@@ -246,11 +251,19 @@ def test_orders_from_before_the_memory_of_sixty_days_count_as_sixty_days_old(pop
     assert errors(age == 60, np.exp(-60 / mean)) < 4
 
 
-def test_who_comes_back_sooner_has_ordered_more_recently(changed):
-    """Median periods of 2 and of 20 days without spread: ages of 3 and, but for the sixty days, of 30 on average."""
-    for days, mean in ((2.0, 3.0), (20.0, 30.0 * (1 - np.exp(-2)))):
-        age, _ = ages(populate(changed(habit={"period_days": days, "period_sigma": 0.0}), 4))
-        assert age.mean() == pytest.approx(mean, abs=4 * age.std() / np.sqrt(len(age)))
+def test_a_user_orders_before_the_start_about_as_often_as_the_marginals_say(changed):
+    """Nobody differs, four stores, no organic orders: 1.5 sessions x 2 x 4 slots x .1 x .25 = .3 orders a day, so each store was
+    last at 4 / (2 x .3) = 6.67 days ago on average, but for the sixty days.
+    """
+    calm = changed(
+        population={"activity_sigma": 0.0}, habit={"history_stores": 4.0}, traffic={"requests_per_session": 2.0},
+        marginals={"sessions_per_day": 1.5, "ctr": 0.1, "cvr": 0.25, "cart_rate": None, "organic_share": 0.0},
+    )  # fmt: skip
+    age, mean = ages(populate(calm, 4))
+
+    assert (mean == pytest.approx(np.round(mean * 0.6) / 0.6)) and set(np.round(mean * 0.6)) >= {2.0, 4.0, 6.0}
+    four = np.isclose(mean * 0.6, 4.0)
+    assert age[four].mean() == pytest.approx(20 / 3, abs=4 * age[four].std() / np.sqrt(four.sum()))
 
 
 def expected_stores(activity: np.ndarray, mean: float, sigma: float, sessions: float) -> np.ndarray:
