@@ -154,7 +154,7 @@ def _keep(
 ) -> None:
     """Write what a simulation came to, beside its log."""
     budget = float(world.population.campaigns.daily_budget_usd.sum()) * scenario.calendar.test_days
-    moments = moments_by_arm(result.counters.table(), assignment.of_user, budget, assignment.shares)
+    moments = moments_by_arm(result.counters.table(), assignment.of_user, budget, len(assignment.shares))
     content = {
         "arms": [
             {
