@@ -43,6 +43,9 @@ Design = Annotated[
 ]
 
 _RUNS = Path("runs")
+_INTERRUPTED = "marketplace: interrupted; nothing is kept of the run that was under way"
+_NotUnderstood: Any = typer.BadParameter.__base__  # the error of all wrong arguments, which Typer keeps to itself
+_BY_SIGNAL = 130  # what Typer makes of an interrupt
 
 
 @app.command()
@@ -109,12 +112,14 @@ def report(run: RunFolder, as_json: Json = False) -> None:
     Example: `marketplace report runs/delivery-20260101-120000 --json`
     """
     from marketplace.runs import open_run, read_json  # noqa: PLC0415
+    from marketplace.shape import check_report  # noqa: PLC0415
 
     with _refusals():
         found = open_run(run)
         if not found.has("report"):
             raise Refused(f"run folder {run}: it has no report yet, run `marketplace compare {run}`")
         content = read_json(run / "report.json")
+        check_report(content, f"{run / 'report.json'}")
         _show(content, as_json)
 
 
@@ -309,14 +314,16 @@ def _progress(command: str) -> Iterator[Callable[[str, float], None]]:
 @contextmanager
 def _refusals() -> Iterator[None]:
     """One line and exit code 2 for what is refused or interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except Refused as refused:
         print(f"marketplace: {refused}", file=sys.stderr)
         raise typer.Exit(2) from None
+    except MemoryError:
+        print("marketplace: there is not enough memory for this; lower the users or stores, or --tick", file=sys.stderr)
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        print("marketplace: interrupted; nothing is kept of the run that was under way", file=sys.stderr)
+        print(_INTERRUPTED, file=sys.stderr)
         raise typer.Exit(2) from None
 
 
@@ -325,8 +332,17 @@ def _interrupt(signum: int, frame: object) -> None:
 
 
 def main() -> None:
-    """Entry point."""
-    app()
+    """Entry point: arguments that are not understood, and an interrupt while a command loads, are one line too."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = app(standalone_mode=False)
+    except _NotUnderstood as error:
+        print(f"marketplace: {error.format_message()}", file=sys.stderr)
+        code = 2
+    if code == _BY_SIGNAL:
+        print(_INTERRUPTED, file=sys.stderr)
+        code = 2
+    sys.exit(code)
 
 
 if __name__ == "__main__":

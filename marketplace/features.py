@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numba import njit
 
-from marketplace.orders import Orders, remembered
+from marketplace.orders import Orders, in_time, remembered
 from models.data import AdTable, Batch
 from synth.habits import Habits, record_orders
 from synth.traffic import session_of
@@ -71,10 +71,9 @@ class Features:
 
     def publish(self) -> None:
         """Let serving see what has been counted."""
-        for orders in self.unpublished:
-            record_orders(self.history, *remembered(orders))
-        nobody = np.empty(0, np.int32)
-        changed = np.unique(np.concatenate([nobody, *self.seen, *(orders["user"] for orders in self.unpublished)]))
+        placed = in_time(self.unpublished)  # a full history gives up a store by time, so ticks must not show
+        record_orders(self.history, *remembered(placed))
+        changed = np.unique(np.concatenate([placed["user"], *self.seen]))
         self.unpublished.clear()
         self.seen.clear()
         counts = self.history.orders[changed].sum(axis=1), self.user_clicks[changed], self.user_impressions[changed]

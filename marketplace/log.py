@@ -21,7 +21,7 @@ TRUTH = Schema(
             Column(name="ad", kind=Kind.ID, dtype="int32"),
             Column(name="examination", kind=Kind.DENSE, dtype="float32", side=Side.NONE, unit="probability"),
             Column(name="click", kind=Kind.DENSE, dtype="float32", unit="probability given examination"),
-            Column(name="long_click", kind=Kind.DENSE, dtype="float32", unit="probability given click"),
+            Column(name="long_click", kind=Kind.DENSE, dtype="float32", unit="probability given click and no cart"),
             Column(name="hide", kind=Kind.DENSE, dtype="float32", unit="probability given examination and no click"),
             Column(name="cart", kind=Kind.DENSE, dtype="float32", unit="probability given click, however late"),
             Column(name="checkout", kind=Kind.DENSE, dtype="float32", unit="probability given cart, however late"),

@@ -12,6 +12,7 @@ from marketplace.runs import read_json, write_json
 from marketplace.scenario import Scenario
 from marketplace.schema import log_schema
 from marketplace.serve import Arm, mechanism_of
+from marketplace.shape import check_world
 from marketplace.simulate import simulate
 from marketplace.state import new_state
 from models.calibration import Platt
@@ -116,6 +117,7 @@ def load_world(scenario: Scenario, folder: Path) -> World:
         Refused: If the file is missing or damaged.
     """
     solved = read_json(folder / WORLD)
+    check_world(solved, str(folder / WORLD))
     try:
         marginals = [Marginal(**marginal) for marginal in solved["marginals"]]
         intercepts = Intercepts(**solved["solved"].pop("intercepts"))
@@ -125,5 +127,5 @@ def load_world(scenario: Scenario, folder: Path) -> World:
             Solved(intercepts=intercepts, slot_effect=slot_effect, **solved["solved"]),
             marginals,
         )
-    except (KeyError, TypeError) as error:
+    except TypeError as error:  # an intercept of another name
         raise Refused(f"{folder / WORLD} is damaged: {error}") from error

@@ -11,7 +11,6 @@ import numpy as np
 from marketplace.scenario import Scenario
 from synth.affinity import NEVER
 from synth.campaigns import COHORT_BIT, GOALS, PRICINGS
-from synth.delay import within
 from synth.drift import drifted, season, turn
 from synth.fatigue import Fatigue, staying
 from synth.habits import appetite, daypart_of_habit, period_of
@@ -216,13 +215,13 @@ def examination(world: World) -> list[dict[str, Any]]:
 
 def delays(world: World) -> dict[str, Any]:
     """Distribution functions of the time from click to each event that can happen, the mean over campaigns."""
-    asked = world.population.config.marginals.delay
+    marginals = world.population.config.marginals
+    asked = marginals.delay
     hours = np.unique(np.concatenate((np.geomspace(1 / 60, 1_440, 81), [point.hours for point in asked])))
-    factor = world.population.campaigns.delay
     happens = {event for event in EVENTS if event != "sign_up" or world.intercepts.sign_up != NEVER}
 
     def cdf(event: str, at: FloatArray) -> list[float]:
-        return within(world.laws.delays[EVENTS.index(event)], at, factor).tolist()
+        return world.delay_cdf(EVENTS.index(event), at, checkout=marginals.cvr / marginals.carts).tolist()
 
     return {
         "hours": hours.tolist(),

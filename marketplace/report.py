@@ -12,6 +12,7 @@ from marketplace.market import WORLD
 from marketplace.metrics import METRICS, Moments
 from marketplace.runs import read_json
 from marketplace.scenario import Scenario
+from marketplace.shape import check_result, check_scores
 from marketplace.stats import SRM_ALARM, effect, sample_ratio_p, true_lift
 from synth.traffic import weekday_factor
 from synth.types import CHECKOUT, HOUR_MS
@@ -25,12 +26,12 @@ def build_report(folder: Path, scenario: Scenario, stages: dict[str, Any]) -> di
     Raises:
         Refused: If a file of the run is missing or damaged.
     """
-    simulations = {name: read_json(folder / "simulations" / name / "result.json") for name in stages["simulations"]}
+    simulations = {name: _result(folder / "simulations" / name / "result.json") for name in stages["simulations"]}
     moments = {name: [_moments(arm) for arm in result["arms"]] for name, result in simulations.items()}
     content: dict[str, Any] = {
         "scenario": scenario.name, "description": scenario.description, "seed": scenario.seed,
         "log_days": scenario.calendar.log_days, "test_days": scenario.calendar.test_days,
-        "models": read_json(folder / "models.json"), "marginals": _marginals(folder, scenario),
+        "models": _scores(folder / "models.json"), "marginals": _marginals(folder, scenario),
         "stages": _stages(stages), "digests": _digests(stages),
     }  # fmt: skip
     if "ab" in simulations:
@@ -42,6 +43,18 @@ def build_report(folder: Path, scenario: Scenario, stages: dict[str, Any]) -> di
         }
     if "aa" in simulations:
         content["aa"] = [{"metric": m.name} | effect(m, *moments["aa"])._asdict() for m in METRICS]
+    return content
+
+
+def _result(path: Path) -> Any:
+    content = read_json(path)
+    check_result(content, str(path))
+    return content
+
+
+def _scores(path: Path) -> Any:
+    content = read_json(path)
+    check_scores(content, str(path))
     return content
 
 
@@ -72,13 +85,16 @@ def _cost(simulations: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
     def usd(arm: dict[str, Any]) -> float:
         return usd_per_million(arm["predict_s"], max(arm["requests"], 1), arm["device"], scenario.cost)
 
+    def lift(before: float, after: float) -> float | None:
+        return after / before - 1 if before > 0 else None
+
     control, treatment = (usd(arm) for arm in simulations["ab"]["arms"])
     truth = None
     if "control" in simulations and "treatment" in simulations:
-        truth = usd(simulations["treatment"]["arms"][0]) / usd(simulations["control"]["arms"][0]) - 1
+        truth = lift(usd(simulations["control"]["arms"][0]), usd(simulations["treatment"]["arms"][0]))
     return {
         "metric": "infra_cost", "group": "platform", "unit": "USD per million requests", "good": "down",
-        "control": control, "treatment": treatment, "lift": treatment / control - 1, "low": None, "high": None,
+        "control": control, "treatment": treatment, "lift": lift(control, treatment), "low": None, "high": None,
         "p_value": None, "why": "measured scoring time", "true_lift": truth, "covered": None,
     }  # fmt: skip
 

@@ -93,9 +93,12 @@ def simulate(
         )  # fmt: skip
         env = simpy.Environment(initial_time=first_day * DAY_MS)
         # at one moment they act in this order, which SimPy keeps: the longer the interval, the earlier it was scheduled
-        for process in (market.keep_days, market.publish, market.pace, market.serve):
-            env.process(process(env))
+        processes = [process(env) for process in (market.keep_days, market.publish, market.pace, market.serve)]
+        for process in processes:
+            env.process(process)
         env.run(until=(first_day + days) * DAY_MS)
+        for process in processes:
+            process.close()  # else it would hold the market, and the market it, until the garbage is collected
         market.end_interval()
         recorder.end_day(first_day + days - 1)
     return Result(

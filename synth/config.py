@@ -9,9 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Portion = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(gt=0, lt=2**31)]
+Positive = Annotated[float, Field(ge=1e-6, le=1e9)]
+NonNegative = Annotated[float, Field(ge=0, le=1e9)]
+Rate = Annotated[float, Field(ge=1e-9, lt=1)]
+Rare = Annotated[float, Field(ge=0, lt=1)]  # 0, or a rate
+Spread = Annotated[float, Field(ge=0, le=10)]  # of a logarithm or a logit
+Days = Annotated[float, Field(ge=0.01, le=36_500)]
+Usd = Annotated[float, Field(ge=1e-4, le=1e6)]
 
 MOST_PLATFORMS, MOST_COHORTS = 8, 48  # bits of an audience
 
@@ -37,7 +42,7 @@ class PopulationConfig(Strict):
     platform_share: Annotated[tuple[Share, ...], Field(min_length=2, max_length=MOST_PLATFORMS)] = Field(
         (0.55, 0.35, 0.10), description="iOS, Android, web; adds up to 1"
     )
-    activity_sigma: NonNegative = Field(1.0, description="sigma of the lognormal of activity over users")
+    activity_sigma: Spread = Field(1.0, description="sigma of the lognormal of activity over users")
     taste_spread: NonNegative = Field(0.6, description="spread of tastes inside a segment, segments being spread by 1")
 
     @model_validator(mode="after")
@@ -52,9 +57,9 @@ class CatalogueConfig(Strict):
     stores: Count
     cuisines: int = Field(30, ge=1, le=64)
     dishes_per_cuisine: int = Field(4, ge=1, le=64)
-    basket_sigma: NonNegative = Field(0.4, description="sigma of the lognormal of order values at one store")
-    price_sigma: NonNegative = Field(0.3, description="sigma of the lognormal of price levels over stores")
-    popularity_sigma: NonNegative = Field(1.0, description="sigma of the lognormal of popularity over stores")
+    basket_sigma: Spread = Field(0.4, description="sigma of the lognormal of order values at one store")
+    price_sigma: Spread = Field(0.3, description="sigma of the lognormal of price levels over stores")
+    popularity_sigma: Spread = Field(1.0, description="sigma of the lognormal of popularity over stores")
     rating_noise: NonNegative = Field(0.7, description="standard deviation of the rating around the true quality, 1")
 
 
@@ -82,11 +87,11 @@ class CampaignConfig(Strict):
     sign_up_goal_share: Portion = Field(0.0, description="of CPA and oCPM campaigns, those that aim at sign-ups")
     sign_up_worth: Positive = Field(1.0, description="value of a sign-up to an advertiser, in orders")
     take_rate: Share = Field(0.2, description="mean value of an order to its advertiser, as a share of the basket")
-    value_sigma: NonNegative = Field(0.35, description="sigma of the lognormal of that value over campaigns")
-    daily_budget_usd: Positive = Field(description="mean daily budget of a campaign")
-    budget_sigma: NonNegative = Field(0.8, description="sigma of the lognormal of budgets over campaigns")
+    value_sigma: Spread = Field(0.35, description="sigma of the lognormal of that value over campaigns")
+    daily_budget_usd: Usd = Field(description="mean daily budget of a campaign")
+    budget_sigma: Spread = Field(0.8, description="sigma of the lognormal of budgets over campaigns")
     flighted_share: Portion = Field(0.1, description="campaigns that run and pause in turn")
-    flight_days: Count = Field(7, description="length of a run, and of a pause")
+    flight_days: int = Field(7, ge=1, le=36_500, description="length of a run, and of a pause")
     daypart_share: Portion = Field(0.1, description="campaigns that run in half of the parts of the day only")
     platform_share: Portion = Field(0.05, description="campaigns that leave one platform out")
     cohort_share: Portion = Field(0.1, description="campaigns that address half of the cohorts only")
@@ -132,7 +137,7 @@ class FeedConfig(Strict):
 
     slot_effect: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1, max_length=255)]
     surfaces: Annotated[tuple[SurfaceConfig, ...], Field(min_length=1)] = (SurfaceConfig(name="feed"),)
-    platform_depth: tuple[Positive, ...] | None = Field(
+    platform_depth: tuple[Annotated[float, Field(ge=0.05, le=20)], ...] | None = Field(
         None, description="per platform, the power that the slot effects are raised to: below 1 it looks further down"
     )
     model: Literal["pbm", "cascade"] = Field(
@@ -150,6 +155,9 @@ class FeedConfig(Strict):
         if len(self.slot_effect) > self.candidates:
             raise ValueError(f"slots are {len(self.slot_effect)}, more than the {self.candidates} candidates")
         _adds_up("the share of surfaces", tuple(surface.share for surface in self.surfaces))
+        names = [surface.name for surface in self.surfaces]
+        if len(set(names)) < len(names):
+            raise ValueError(f"surfaces are {', '.join(names)}, each needs a name of its own")
         return self
 
 
@@ -175,18 +183,16 @@ CRITEO_DELAYS = (
 class MarginalsConfig(Strict):
     """Observable figures of the market under its first ranker; the world's intercepts are solved for them."""
 
-    ctr: Share = Field(description="clicks per ad impression")
-    cvr: Share = Field(description="checkouts (orders) per click, however late")
+    ctr: Rate = Field(description="clicks per ad impression")
+    cvr: Rate = Field(description="checkouts (orders) per click, however late")
     cart_rate: Share | None = Field(
         None,
         description="add-to-carts per click, between cvr and long_click_share; by default the root of their product",
     )
-    sign_up_rate: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="sign-ups per click, of users new to the store"
+    sign_up_rate: Rare = Field(
+        0.0, description="sign-ups per click; whoever knows the store at the click does not sign up"
     )
-    post_view_rate: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="orders after an ad was seen and not clicked, per impression"
-    )
+    post_view_rate: Rare = Field(0.0, description="orders after an ad was seen and not clicked, per impression")
     repurchase_positives: Share = Field(0.676, description="share of ordering impressions whose user knew the store")
     repurchase_negatives: Share = Field(0.343, description="the same share among the other impressions")
     delay: Annotated[tuple[DelayPoint, ...], Field(min_length=3, max_length=3)] = Field(
@@ -195,9 +201,9 @@ class MarginalsConfig(Strict):
     long_click_share: Share = Field(
         0.6, description="long clicks (30 s) per click; a click that leads to a cart is one"
     )
-    hide_rate: Share = Field(0.002, description="hides per impression")
+    hide_rate: Rate = Field(0.002, description="hides per impression")
     sessions_per_day: Positive = Field(description="mean sessions per user and day")
-    basket_usd: Positive = Field(description="mean value of an order that follows an ad click")
+    basket_usd: Usd = Field(description="mean value of an order that follows an ad click")
     organic_share: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of orders that follow no ad")
 
     @model_validator(mode="after")
@@ -239,7 +245,9 @@ class IntentConfig(Strict):
 
     weight: NonNegative = Field(0.9, description="style of the needed dish x style, standard deviation in logits")
     switch: Portion = Field(0.3, description="probability that the need is another one on the next page")
-    views: NonNegative = Field(2.0, description="mean stores looked at before each ad request, up to 4")
+    views: Annotated[float, Field(ge=0, le=4)] = Field(
+        2.0, description="mean stores looked at before each ad request; Poisson, and of more than 4 only 4 are kept"
+    )
     focus: Portion = Field(0.8, description="share of views that look for the need")
     search: Portion = Field(0.3, description="probability that the need is searched for in words")
 
@@ -248,16 +256,18 @@ class HabitConfig(Strict):
     """Stores that a user orders from again and again."""
 
     history_stores: Positive = Field(
-        6.0, description="mean stores that a user had ordered from before; grows with the root of activity"
+        6.0,
+        description="mean stores that a user had ordered from before; grows with the root of activity; Poisson, and of more "
+        "than history_capacity only as many are kept",
     )
     history_capacity: int = Field(16, ge=1, le=64, description="most stores remembered per user")
-    period_days: Positive = Field(7.0, description="median time in which the appetite for a store comes back")
-    period_sigma: NonNegative = Field(0.6, description="sigma of its lognormal over users and stores")
+    period_days: Days = Field(7.0, description="median time in which the appetite for a store comes back")
+    period_sigma: Spread = Field(0.6, description="sigma of its lognormal over users and stores")
     renewal: NonNegative = Field(1.0, description="logits that an order takes away, and that come back")
     daypart: NonNegative = Field(0.8, description="logits of the habit's usual part of the day")
     exploration: NonNegative = Field(0.4, description="standard deviation over users of the logit of unknown stores")
     novelty: NonNegative = Field(0.3, description="logits of a store launched today, for users new to it")
-    novelty_days: Positive = Field(14.0, description="time in which novelty wears off, mean")
+    novelty_days: Days = Field(14.0, description="time in which novelty wears off, mean")
     familiar_views: Portion = Field(0.3, description="share of organic views that go to a known store")
 
     @model_validator(mode="after")
@@ -274,7 +284,7 @@ class FatigueConfig(Strict):
 
     blindness: NonNegative = Field(0.15, description="logits of a click lost per unit of fatigue")
     leaving: NonNegative = Field(0.03, description="log of the visits lost per unit of fatigue")
-    half_life_days: Positive = Field(7.0, description="time in which half of it is forgotten")
+    half_life_days: Days = Field(7.0, description="time in which half of it is forgotten")
     hide_weight: NonNegative = Field(5.0, description="a hide tires as much as so many ads that were seen in vain")
     relief: NonNegative = Field(2.0, description="a long click takes away the fatigue of so many")
     gain: NonNegative = Field(0.05, description="fatigue of an ad that was seen in vain, for a rested user")
@@ -285,17 +295,17 @@ class DriftConfig(Strict):
     """What changes with the calendar."""
 
     appeal: NonNegative = Field(0.3, description="standard deviation of a store's slowly changing click appeal")
-    appeal_days: Positive = Field(7.0, description="time between the points that it is drawn at")
+    appeal_days: Days = Field(7.0, description="time between the points that it is drawn at")
     season: NonNegative = Field(0.2, description="amplitude of a cuisine's season, logits")
-    season_days: Positive = Field(28.0, description="length of the season")
+    season_days: Days = Field(28.0, description="length of the season")
     launch_share: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="stores not open at the start")
-    launch_days: Positive = Field(14.0, description="time over which they open")
+    launch_days: Days = Field(14.0, description="time over which they open")
 
 
 class DelayConfig(Strict):
     """How delays differ by campaign and by type of event."""
 
-    campaign_sigma: NonNegative = Field(0.3, description="sigma over campaigns of the lognormal of the slow part")
+    campaign_sigma: Spread = Field(0.3, description="sigma over campaigns of the lognormal of the slow part")
     cart_minutes: Positive = Field(10.0, description="mean time from click to add-to-cart")
     sign_up_hours: Positive = Field(6.0, description="mean time from click to sign-up")
 

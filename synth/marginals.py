@@ -10,7 +10,7 @@ from scipy.optimize import brentq, root
 from scipy.special import expit, logit
 
 from synth.affinity import NEVER, Intercepts
-from synth.config import MarginalsConfig
+from synth.config import FeedConfig, MarginalsConfig
 from synth.errors import Impossible
 from synth.types import BoolArray, Float32Array, FloatArray, IdArray, IntArray, Truth
 
@@ -18,6 +18,7 @@ _LOGIT_LIMIT = 40.0  # an intercept beyond this makes no finite rate
 # relative error at which a marginal counts as obtained; a market answers to small changes by about as much
 _CLOSE = 0.02
 _ROUNDS = 6
+_REFUSED = 0.1  # relative error of the best round at which a world is not the one asked for
 
 
 class Solved(NamedTuple):
@@ -88,7 +89,8 @@ _FIGURES = (
 def solve(
     pilots: Sequence[Callable[[Solved], Exposure]],
     asked: MarginalsConfig,
-    slot_effect: tuple[float, ...],
+    feed: FeedConfig,
+    depth: float,
     substitution: float,
 ) -> tuple[Solved, list[Marginal], Exposure]:
     """Find what makes the market show the marginals, round by round.
@@ -98,7 +100,8 @@ def solve(
     the repurchase shares imply, the visits and the baskets towards those asked.
 
     Args:
-        slot_effect: (s,) examinations asked of each slot over those of the first.
+        feed: Its slot effects are the examinations asked of each slot over those of the first.
+        depth: Mean power that users raise slot effects to.
         pilots: Each runs the market in a world so solved; the first ones may be quick and rough, the last one counts.
         substitution: Probability that an order after an ad replaces the visit's organic one.
 
@@ -108,11 +111,17 @@ def solve(
     Raises:
         Impossible: If nothing gives the marginals asked for.
     """
+    slot_effect = feed.slot_effect
     solved = Solved(_first_guess(asked), 0.5, slot_effect, 1.0, asked.basket_usd)
     for pilot in pilots:
         best: tuple[float, Solved, _Figures, FloatArray] | None = None
         for left in reversed(range(_ROUNDS)):
             exposure = pilot(solved)
+            if not exposure.sessions:
+                raise Impossible(
+                    f"no user came to the pilot's {exposure.user_days:,.0f} days of users: raise marginals.sessions_per_day "
+                    "or population.users, or lower population.activity_sigma or fatigue.leaving"
+                )
             if not len(exposure.request):
                 raise Impossible(
                     "the pilot showed no ad at all: raise campaigns.daily_budget_usd or lower the reserves"
@@ -124,20 +133,27 @@ def solve(
                 best = error, solved, figures, curve
             if error < _CLOSE or not left:
                 break
-            solved = _next(figures, asked)._replace(slot_effect=_next_slots(solved.slot_effect, slot_effect, curve))
+            solved = _next(figures, asked)._replace(slot_effect=_next_slots(solved.slot_effect, feed, depth, curve))
         assert best is not None
         _, solved, obtained, curve = best
     names = [name for name in _FIGURES if getattr(asked, name) > 0]
     found = [Marginal(n, getattr(asked, n), getattr(obtained, n)) for n in names]
     filled = np.flatnonzero(~np.isnan(curve))[1:].tolist()
     found += [Marginal(f"slot_effect_{s + 1}", slot_effect[s], float(curve[s])) for s in filled]
+    worst = max(found, key=lambda marginal: abs(marginal.obtained / marginal.asked - 1))
+    if abs(worst.obtained / worst.asked - 1) > _REFUSED:
+        raise Impossible(
+            f"marginals.{worst.name} is {worst.asked:g}, the nearest that {_ROUNDS} rounds of solving came to is "
+            f"{worst.obtained:.3g}: a larger or less extreme market can be solved"
+        )
     return solved, found, obtained.exposure
 
 
-def _next_slots(now: tuple[float, ...], asked: tuple[float, ...], curve: FloatArray) -> tuple[float, ...]:
-    """Slot effects moved by what the last ones missed."""
-    moved = np.where(np.isnan(curve), asked, np.array(now) * np.array(asked) / curve)
-    if (np.diff(moved) > _CLOSE * moved[:-1]).any():
+def _next_slots(now: tuple[float, ...], feed: FeedConfig, depth: float, curve: FloatArray) -> tuple[float, ...]:
+    """Slot effects moved by what the last ones missed; looks answer to an effect by the power `depth`."""
+    asked = feed.slot_effect
+    moved = np.where(np.isnan(curve), asked, np.array(now) * (np.array(asked) / curve) ** (1 / depth))
+    if feed.model == "cascade" and (np.diff(moved) > _CLOSE * moved[:-1]).any():
         raise Impossible(
             f"feed.slot_effect {', '.join(f'{x:g}' for x in asked)} cannot be had, since clicks end the scan: "
             "lower stop_after_click or the effects of the lower slots"
@@ -317,7 +333,9 @@ def _solve_intercepts(shown: _Figures, asked: MarginalsConfig) -> Intercepts:
         wanted = getattr(asked, marginal)
         if wanted == 0:
             continue
-        most = getattr(figures(**{name: _LOGIT_LIMIT}), marginal)
+        least, most = (getattr(figures(**{name: x}), marginal) for x in (-_LOGIT_LIMIT, _LOGIT_LIMIT))
+        if least >= wanted:
+            raise Impossible(f"marginals.{marginal} is {wanted:g}, in this world it can be no less than {least:.3g}")
         if most <= wanted:
             raise Impossible(f"marginals.{marginal} is {wanted:g}, in this world it can be at most {most:.3g}")
         intercepts = intercepts._replace(

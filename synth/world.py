@@ -29,6 +29,8 @@ from synth.response import Laws
 from synth.retrieval import Index, Pool, make_pool
 from synth.sessions import intent_of
 from synth.types import (
+    CART,
+    CHECKOUT,
     DAY_MS,
     DAYPARTS,
     BoolArray,
@@ -182,10 +184,21 @@ class World:
             self.population.seed, requests, visits, bought, self.population.config.organic.substitution
         )
 
-    def delay_cdf(self, event: int, hours: FloatArray, campaign: int) -> FloatArray:
-        """Probability that an event (a position in EVENTS) of a campaign comes within `hours` (h,) of the click."""
-        factor = self.population.campaigns.delay[[campaign]] if event > 0 else np.ones(1)
-        return within(self.laws.delays[event], hours, factor)
+    def delay_cdf(
+        self, event: int, hours: FloatArray, campaign: int | None = None, *, checkout: float = 0.0
+    ) -> FloatArray:
+        """Probability that an event (a position in EVENTS) comes within `hours` (h,) of the click.
+
+        Args:
+            campaign: Whose ad it is; the mean over campaigns where None.
+            checkout: Of an add-to-cart, the probability that a checkout follows it: the cart is then filled by that time.
+        """
+        factor = self.population.campaigns.delay
+        own = factor if campaign is None else factor[[campaign]]
+        if event != CART:
+            return within(self.laws.delays[event], hours, own)
+        later = 1 - within(self.laws.delays[CART], hours, np.ones(1))
+        return 1 - later * (1 - checkout * within(self.laws.delays[CHECKOUT], hours, own))
 
 
 def populate(config: WorldConfig, seed: int, *, shard: int = SHARD, threads: Executor | None = None) -> Population:
@@ -213,18 +226,23 @@ def populate(config: WorldConfig, seed: int, *, shard: int = SHARD, threads: Exe
 
     starts = range(0, config.population.users, shard)
     users, habits = _put_together(threads.map(people, starts) if threads else map(people, starts), config)
-    busiest = traffic.busiest(users.activity, config.traffic)
-    if busiest > traffic.MOST_SESSIONS:
-        raise Impossible(
-            f"marginals.sessions_per_day {config.marginals.sessions_per_day:g} and population.activity_sigma "
-            f"{config.population.activity_sigma:g} bring a user {busiest:.0f} times a day, "
-            f"at most {traffic.MOST_SESSIONS:g} are simulated"
-        )
+    _not_too_often(config, users.activity)
     return Population(
         config=config, seed=seed, users=users, stores=stores, content=make_content(config.content, stores, seed),
         campaigns=campaigns, ads=make_ads(config.campaigns, config.catalogue.stores), habits=habits,
         tastes=_tastes(config, users, stores, seed), shelf=shelves[1], cuisine_style=cuisine_style,
     )  # fmt: skip
+
+
+def _not_too_often(config: WorldConfig, visits: FloatArray) -> None:
+    """Refuse users who would come, once rested, more often than can be simulated."""
+    busiest = traffic.busiest(visits, config.traffic)
+    if busiest > traffic.MOST_SESSIONS:
+        raise Impossible(
+            f"marginals.sessions_per_day {config.marginals.sessions_per_day:g}, population.activity_sigma "
+            f"{config.population.activity_sigma:g} and fatigue.leaving {config.fatigue.leaving:g} bring a user "
+            f"{busiest:.0f} times a day, at most {traffic.MOST_SESSIONS:g} are simulated"
+        )
 
 
 def make_people(
@@ -335,9 +353,11 @@ def build(population: Population, pilots: Sequence[Callable[[World], Seen]]) -> 
     solved, obtained, exposure = solve(
         [partial(exposure_of, pilot) for pilot in pilots],
         config.marginals,
-        config.feed.slot_effect,
+        config.feed,
+        float(np.dot(config.population.platform_share, config.feed.platform_depth))
+        if config.feed.platform_depth else 1.0,
         config.organic.substitution,
-    )
+    )  # fmt: skip
     factor, orders = population.campaigns.delay[exposure.campaign], exposure.orders
     for point in config.marginals.delay:
         got = within(delay, np.array([point.hours]), factor, orders)[0]
@@ -349,9 +369,10 @@ def rebuild(population: Population, solved: Solved, marginals: list[Marginal]) -
     """A world for which everything is solved.
 
     Raises:
-        Impossible: If no delays go through the scenario's points.
+        Impossible: If no delays go through the scenario's points, or a user would come more often than can be simulated.
     """
     config = population.config
+    _not_too_often(config, population.users.activity * solved.visits)
     laws = Laws(
         intercepts=solved.intercepts,
         examination=examination_of(config.feed, solved.slot_effect, len(config.population.platform_share)),
