@@ -78,7 +78,7 @@ def test_second_price_is_for_one_slot(world):
         (["pacing.pacer=pace"], "pacing.pacer is pace, auction.mechanism must be first_price, not gsp"),
         (["pacing.pacer=pdi"], "pacing.pacer: Input should be"),
         (["pacing.lowest=0"], "pacing.lowest: Input should be greater than 0"),
-        (["pacing.ki=0"], "pacing.ki: Input should be greater than 0"),
+        (["pacing.ki=0"], "pacing.ki: Input should be greater than or equal to 0.000001"),
     ],
 )
 def test_mechanisms_and_pacers_that_do_not_fit_are_refused(overrides, words):

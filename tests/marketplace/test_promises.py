@@ -1,7 +1,9 @@
 """The promises that the product stands on."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import duckdb
@@ -15,6 +17,7 @@ from marketplace.schema import log_schema
 from marketplace.simulate import Result, simulate
 from marketplace.state import load_state, new_state, save_state
 from models.predictor import load_model
+from synth.world import populate, rebuild
 
 
 def run(tiny, world, arms, assignment, folder, *, state=None, first_day=0, days=2, tick=2048, threads=2):
@@ -62,6 +65,39 @@ def test_a_run_is_the_same_for_every_tick_size_and_number_of_threads(
     _, digest = run(tiny, world, (ranker,), everybody, tmp_path / "b", days=1, tick=tick, threads=threads)
 
     assert digest == expected
+
+
+def test_ticks_do_not_show_where_they_cut_the_interval_and_histories_are_full(tiny, world, ranker, tmp_path):
+    """Ten times the users, with memories of three stores: ad orders and organic ones of an interval mix in time."""
+    many = tiny.world.model_copy(
+        update={
+            "population": tiny.world.population.model_copy(update={"users": 20_000}),
+            "habit": tiny.world.habit.model_copy(update={"history_stores": 2.0, "history_capacity": 3}),
+        }
+    )
+    crowd = tiny.model_copy(update={"world": many})
+    busy = rebuild(populate(many, tiny.seed), world.solved, [])
+
+    digests = [
+        run(crowd, busy, (ranker,), everyone(20_000), tmp_path / str(tick), tick=tick)[1]
+        for tick in (1_000, 10_000, 77)
+    ]
+
+    assert digests[0] == digests[1] == digests[2]
+
+
+def test_a_simulation_leaves_nothing_behind_for_the_garbage_collector(tiny, world, ranker, everybody, tmp_path):
+    """A cycle would hold the users' state, and whatever a recorder keeps, for an unknown time."""
+    gc.collect()
+    gc.disable()
+    try:
+        with LogRecorder(tmp_path, log_schema(tiny.world), world.population.content, 0.05, tiny.seed) as recorder:
+            simulate(tiny, world, (ranker,), everybody, new_state(tiny, world), recorder, first_day=0, days=1)
+        kept = weakref.ref(recorder)
+        del recorder
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", ["control", "treatment"])

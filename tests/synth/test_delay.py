@@ -198,6 +198,27 @@ def test_delays_of_a_campaign_follow_the_distribution_that_the_world_states(worl
     assert stats.kstest(mass, "uniform").pvalue > PLAUSIBLE
 
 
+def test_carts_come_as_the_world_states_for_their_chance_of_an_order(world, answered, shown):
+    """A cart is filled by the time of its order, so the more likely that is, the sooner; in the mean over all carts."""
+    outcomes, truth = answered
+    delay = outcomes.delay_ms[:, :, CART]
+    rows = np.nonzero(delay >= 0)
+    hours = np.array([1 / 60, 1 / 12, 1 / 6, 1 / 2])
+    expected = np.mean(
+        [
+            world.delay_cdf(CART, hours, c, checkout=p)
+            for c, p in zip(shown[rows] // 5, truth.checkout[rows].astype(float), strict=True)
+        ],
+        axis=0,
+    )
+    got = (delay[rows][:, None] <= hours * HOUR_MS).mean(axis=0)
+
+    assert len(rows[0]) > 500
+    assert np.abs(got - expected).max() < 4 * np.sqrt(0.25 / len(rows[0]))
+    alone = world.delay_cdf(CART, hours, 0)
+    assert (expected > alone).all()
+
+
 def test_the_cart_times_that_the_world_states_are_the_same_for_every_campaign(world):
     at = np.array([1 / 6])
 
