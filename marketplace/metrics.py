@@ -69,7 +69,7 @@ def moments_by_arm(table: FloatArray, arm: IdArray, budget_usd: float, n_arms: i
         n_arms: Arms, counted from 0.
 
     Returns:
-        One per arm, over the users that came at least once; assignment decides neither whether nor how often they come.
+        One per arm, over the users that came at least once; only fatigue lets the arm decide who those are.
     """
     came = table[:, NAMES.index("requests")] > 0
     part = budget_usd / max(int(came.sum()), 1)
