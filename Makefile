@@ -28,6 +28,7 @@ readme: $(SETUP)  ## The README's own commands, on a small market.
 bench: $(SETUP)
 	$(BIN)/python benchmarks/auction.py
 	$(BIN)/python benchmarks/end_to_end.py
+	$(BIN)/python benchmarks/world.py
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix .

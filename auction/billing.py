@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from auction.checks import index
 from auction.pricing import Pricing
 from auction.types import BoolArray, IdArray, IntArray
 
@@ -50,7 +51,13 @@ def bill(
 
     Returns:
         The books after the last event, and billed and unbilled micros, (e,) each; the arguments stay as they are.
+
+    Raises:
+        ValueError: If an impression or its campaign is none, or a price is negative.
     """
+    index("impression", impression, low=0, stop=len(sold.campaign))
+    index("sold.campaign", sold.campaign, low=0, stop=len(books.remaining_micros))
+    index("sold.price_micros", sold.price_micros, low=0, stop=2**63)
     after = Books(books.remaining_micros.copy(), books.charged.copy())
     billed, unbilled = np.zeros((2, len(impression)), np.int64)
     _bill(after, sold, impression, event, time_ms, window_ms, billed, unbilled)

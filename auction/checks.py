@@ -40,6 +40,18 @@ def whole(name: str, value: int) -> int:
     return int(value)
 
 
+def index(name: str, value: ArrayLike, *, low: int, stop: int) -> None:
+    """Refuse whole numbers that are not >= `low` and < `stop`.
+
+    Raises:
+        ValueError: With the name, the rule, the first offender and its place.
+    """
+    array = np.asarray(value)
+    if array.size and (array.min() < low or array.max() >= stop):
+        place = tuple(int(i) for i in np.argwhere((array < low) | (array >= stop))[0])
+        raise ValueError(f"{name}{list(place)} is {array[place]}, it must be >= {low} and < {stop}")
+
+
 def positive(name: str, value: float, *, most: float = np.inf) -> None:
     """Refuse a setting that is not > 0 and <= `most`.
 

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.optimize import linprog
+from scipy.sparse import coo_array, vstack
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from auction.checks import number
 from auction.types import BoolArray, FloatArray
@@ -15,6 +16,8 @@ _CLOSE = 1e-9  # sum of all products of slack and dual variable, relative to rev
 _LOST = 1e-16  # ... from which rounding is all that is left
 _ENOUGH = 1e-12  # violation of any equilibrium condition, relative, at which the search ends
 _EXACT = 1e-8  # violation that is accepted
+_NONE = 1e-9  # a share of an item below this is none
+_NEAR = 1e-5  # bids closer than this to the price may be tied with it where the path ends
 
 
 class Equilibrium(NamedTuple):
@@ -35,7 +38,9 @@ def fppe(value: ArrayLike, budget: ArrayLike) -> Equilibrium:
 
         min sum_j p_j - sum_i B_i log m_i   with p_j >= m_i v_ij and m_i <= 1,
 
-    whose multipliers are the allocation; a primal-dual interior-point method follows the central path.
+    whose multipliers are the allocation; a primal-dual interior-point method follows the central path. Where a budget runs out
+    just as a rival ties, the path closes in by the root of its gap only; there the ties are made exact, and a linear program
+    shares the items.
 
     Args:
         value: (b, m) USD, >= 0, of bidders for items.
@@ -60,10 +65,11 @@ def fppe(value: ArrayLike, budget: ArrayLike) -> Equilibrium:
     best, found = np.inf, _sold(values, np.where(budgets > 0, 1.0, 0.0), np.zeros(values.shape))
     if not rows.any():
         return found
-    for m, share, tie in _central_path(values[inside], budgets[rows]):
+    v, money = values[inside], budgets[rows]
+
+    for m, share in _solutions(v, money):
         multiplier, allocation = np.where(budgets > 0, 1.0, 0.0), np.zeros(values.shape)
-        multiplier[rows] = _rescaled(values[inside], budgets[rows], m, tie)
-        allocation[inside] = _settled(values[inside], budgets[rows], multiplier[rows], np.where(tie, share, 0.0))
+        multiplier[rows], allocation[inside] = m, share
         better = _sold(values, multiplier, allocation)
         wrong = violation(values, budgets, better)
         if wrong < best:
@@ -73,6 +79,16 @@ def fppe(value: ArrayLike, budget: ArrayLike) -> Equilibrium:
     if best > _EXACT:
         raise ArithmeticError(f"the equilibrium conditions hold to {best:.1e} only, {_EXACT:g} is asked")
     return found
+
+
+def _solutions(value: FloatArray, budget: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Multipliers (b,) and shares (b, m): points of the central path made whole, then its end with its ties made exact."""
+    m = np.ones(len(budget))
+    for m, share, tie in _central_path(value, budget):
+        exact = _rescaled(value, budget, m, tie)
+        yield exact, _settled(value, budget, exact, np.where(tie, share, 0.0))
+    exact = _tied(value, budget, m)
+    yield exact, _shared_out(value, budget, exact)
 
 
 def _sold(value: FloatArray, m: FloatArray, share: FloatArray) -> Equilibrium:
@@ -88,7 +104,7 @@ def violation(value: FloatArray, budget: FloatArray, found: Equilibrium) -> floa
     """
     m, price, spend, share = found
     priced, funded = price > 0, budget > 0
-    lacking = (1.0 - (m[:, None] * value)[:, priced] / price[priced]) * share[:, priced]
+    lacking = (1.0 - (m[:, None] * value)[:, priced] / price[priced])[share[:, priced] > _NONE]
     over = spend[funded] / budget[funded] - 1.0
     return float(
         max(
@@ -163,6 +179,53 @@ def _rescaled(value: FloatArray, budget: FloatArray, m: FloatArray, tie: BoolArr
     np.maximum.at(highest, group[:n], m)
     scale = np.minimum(1.0 / highest, np.divide(money, cost, out=np.full(n_groups, np.inf), where=cost > 0))
     return np.minimum(m * scale[group[:n]], 1.0)
+
+
+def _tied(value: FloatArray, budget: FloatArray, m: FloatArray) -> FloatArray:
+    """Multipliers whose near ties are exact: in each group of bidders and items that ties connect, all follow from one.
+
+    Its scale is what the group's money or the limit of 1 gives.
+    """
+    n = len(budget)
+    bid = m[:, None] * value
+    bidder, item = np.nonzero(bid >= (1 - _NEAR) * bid.max(axis=0))
+    size = n + value.shape[1]
+    graph = coo_array((np.ones(len(item)), (bidder, n + item)), (size, size)).tocsr()
+    exact = np.empty(size)  # multipliers, then prices
+    money = np.append(budget, np.zeros(value.shape[1]))
+    placed = np.zeros(size, np.bool_)
+    for start in range(size):
+        if placed[start]:
+            continue
+        group, before = breadth_first_order(graph, start, directed=False)
+        placed[group] = True
+        exact[start] = 1.0
+        for node in group[1:]:
+            known = before[node]
+            exact[node] = exact[known] * value[known, node - n] if node >= n else exact[known] / value[node, known - n]
+        bidders, items = group[group < n], group[group >= n]
+        cost = exact[items].sum()
+        limit = money[bidders].sum() / cost if cost > 0 else np.inf
+        exact[group] *= min(1.0 / exact[bidders].max(), limit)
+    return np.minimum(exact[:n], 1.0)
+
+
+def _shared_out(value: FloatArray, budget: FloatArray, m: FloatArray) -> FloatArray:
+    """Shares (b, m) of items among those who bid the price, such that who is paced down spends the budget; 0 if none do."""
+    price = (m[:, None] * value).max(axis=0)
+    bidder, item = np.nonzero(m[:, None] * value >= (1 - _ENOUGH) * price)
+    edge, paced = np.arange(len(item)), m < 1
+    of_item = coo_array((np.ones(len(item)), (item, edge)), (len(price), len(item))).tocsr()
+    of_bidder = coo_array((price[item], (bidder, edge)), (len(budget), len(item))).tocsr()
+    spend = of_bidder.multiply(1 / budget[:, None]).tocsr()
+    found = linprog(
+        np.zeros(len(item)), A_ub=spend[~paced], b_ub=np.ones((~paced).sum()), A_eq=vstack((of_item, spend[paced])),
+        b_eq=np.ones(len(price) + paced.sum()),
+    )  # fmt: skip
+    share = np.zeros(value.shape)
+    if found.x is not None:
+        share[bidder, item] = found.x
+    return share
 
 
 def _settled(value: FloatArray, budget: FloatArray, m: FloatArray, share: FloatArray) -> FloatArray:

@@ -117,15 +117,20 @@ def clear(
     offers = _offers(bid, quality, campaign, reserve, squash, user_value, draw, whole("n_slots", n_slots))
     (n, k), s = offers.bid.shape, int(n_slots)
     rule = _rule(mechanism, s, slot_effect)
+    if rule.pays_shares and squash != 1.0:
+        raise ValueError(f"squash is {squash}, under vcg it must be 1: squashed ranks do not go with its prices")
     budget = _budgets(budget_micros)
-    starts = range(0, n, whole("every", every))
+    every = whole("every", every)
+    starts = range(0, n, every)
     planned = np.diff(np.append(starts, n)) / max(n, 1) if plan is None else number("plan", plan, low=0.0)
     if planned.shape != (len(starts),):
         raise ValueError(f"plan has shape {planned.shape}, it must have one entry per interval, ({len(starts)},)")
     pacer, step = pacer or unpaced(), step or by_kernel
-    chance = np.asarray(lottery, np.float64)
-    if pacer.throttles and chance.shape != (n, k):
-        raise ValueError(f"lottery has shape {chance.shape}, a pacer that throttles needs {(n, k)}")
+    chance = np.empty(()) if lottery is None else number("lottery", lottery, low=0.0, high=1.0)
+    if pacer.throttles:
+        if chance.shape != (n, k):
+            raise ValueError(f"lottery has shape {chance.shape}, a pacer that throttles needs {(n, k)}")
+        number("campaign", offers.campaign, low=-1, high=len(budget) - 1)
 
     remaining = budget.copy()
     state = pacer.init(len(budget))
@@ -136,7 +141,7 @@ def clear(
         some = Offers._make(array[rows] if len(array) == n else array for array in offers)
         multiplier = multipliers[interval] = pacer.multiplier(state)
         if pacer.throttles:
-            some = some._replace(bid=np.where(chance[rows] < multiplier[some.campaign], some.bid, 0.0))
+            some = some._replace(bid=np.where(chance[rows] < np.append(multiplier, 0.0)[some.campaign], some.bid, 0.0))
             multiplier = np.ones(len(budget))
         before = remaining.copy()
         # the last entry is for campaign -1
@@ -189,12 +194,13 @@ def by_kernel(offers: Offers, rule: Rule, live: FloatArray, remaining: IntArray,
             if j < 0:
                 break
             paced = bid[j] * live[c[j]]
-            keeps = min(max((score[slot + 1] - user[j]) / weight[j], reserve[j]), paced)
+            slack = FORGIVEN * np.abs(user[j])  # as in `needed`
+            keeps = min(max((score[slot + 1] - user[j] + slack) / weight[j], reserve[j]), paced)
             if rule.pays_bid:
                 usd[slot] = paced
             elif rule.pays_shares:
                 shared = _shared(rule.share, slot, score, paced, weight[j], user[j], reserve[j])
-                usd[slot] = min(max(shared, reserve[j]), keeps)
+                usd[slot] = min(max(shared + FORGIVEN * keeps, reserve[j]), keeps)
             else:
                 usd[slot] = keeps
         for slot in range(s):
@@ -222,9 +228,9 @@ def _shared(
     share: FloatArray, slot: int, score: FloatArray, bid: float, weight: float, user: float, reserve: float
 ) -> float:
     """The thresholds of this slot and those below, in USD per event and in their shares."""
-    usd = 0.0
+    usd, slack = 0.0, FORGIVEN * np.abs(user)
     for lower in range(slot, len(share)):
-        usd += share[slot, lower] * min(max((score[lower + 1] - user) / weight, reserve), bid)
+        usd += share[slot, lower] * min(max((score[lower + 1] - user + slack) / weight, reserve), bid)
     return usd
 
 
@@ -242,8 +248,10 @@ def by_numpy(offers: Offers, rule: Rule, live: FloatArray, remaining: IntArray, 
         order = able[np.argsort(-worth[able], kind="stable")][: len(rule.effect) + 1]
         score = np.append(worth[order], np.zeros(len(rule.effect) + 1))
         for slot, j in enumerate(order[: len(rule.effect)]):
-            needed = np.clip((score[1 : len(rule.effect) + 1] - user[j]) / weight[j], reserve[j], paced[j])
-            usd = float(np.clip(sum(rule.share[slot] * needed), reserve[j], needed[slot]))
+            below = score[1 : len(rule.effect) + 1] - user[j] + FORGIVEN * np.abs(user[j])
+            needed = np.clip(below / weight[j], reserve[j], paced[j])
+            slack = FORGIVEN * needed[slot] if rule.pays_shares else 0.0
+            usd = float(np.clip(sum(rule.share[slot] * needed) + slack, reserve[j], needed[slot]))
             price = int(to_micros(paced[j] if rule.pays_bid else usd))
             due = price if draw[slot] < quality[j] * rule.effect[slot] else 0
             billed = min(due, int(remaining[c[j]]))
@@ -299,8 +307,8 @@ def _rule(mechanism: MechanismName, s: int, slot_effect: ArrayLike | None) -> Ru
 def _budgets(budget_micros: ArrayLike) -> IntArray:
     budget = np.asarray(budget_micros)
     whole_numbers = budget.size == 0 or np.issubdtype(budget.dtype, np.integer)
-    if budget.ndim != 1 or not whole_numbers or (budget < 0).any():
-        raise ValueError(f"budget_micros is {budget}, it must be (c,) whole numbers >= 0")
+    if budget.ndim != 1 or not whole_numbers or (budget < 0).any() or (budget > np.iinfo(np.int64).max).any():
+        raise ValueError(f"budget_micros is {budget}, it must be (c,) whole numbers >= 0 and < 2**63")
     return budget.astype(np.int64)
 
 

@@ -5,6 +5,7 @@ from enum import IntEnum
 import numpy as np
 from numba import njit
 
+from auction.checks import index
 from auction.types import BoolArray, Float32Array, FloatArray, IdArray
 
 
@@ -58,8 +59,9 @@ def competing_bids(
         bid and quality, each (n, k); the bid is 0 and the quality 1 where nobody competes.
 
     Raises:
-        ValueError: If a campaign is priced by value and `pvalue` is not given.
+        ValueError: If a campaign is none of those priced, or is priced by value and `pvalue` is not given.
     """
+    index("campaign", campaign, low=-1, stop=len(pricing))
     if pvalue is None:
         if (pricing == Pricing.VALUE).any():
             raise ValueError("pvalue is None, it must be given where a campaign is priced by value")

@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 from auction.checks import number
-from auction.types import FloatArray, IntArray
+from auction.types import FORGIVEN, FloatArray, IntArray
 
 _BLOCK = 32  # no remainder is left over by vector code
 
@@ -13,19 +13,22 @@ def weight(quality: FloatArray, squash: float) -> FloatArray:
     """quality ** squash; 0 ranks by bid alone, 1 by expected revenue (Lahaie & Pennock 2007).
 
     Raises:
-        ValueError: If squash is negative, NaN or infinite.
+        ValueError: If squash is not in 0 to 1, or a power is too small to divide by.
     """
-    number("squash", squash, low=0.0)
+    number("squash", squash, low=0.0, high=1.0)
     if squash == 1.0:
         return quality
-    return quality**squash
+    return number("quality ** squash", quality**squash, low=0.0, strict=True)
 
 
 def needed(
     next_score: FloatArray, user_value: FloatArray, weight: FloatArray, low: FloatArray, high: FloatArray
 ) -> FloatArray:
-    """The least bid whose score reaches `next_score`, between the reserve `low` and the own bid `high`."""
-    return np.minimum(np.maximum((next_score - user_value) / weight, low), high)
+    """The least bid whose score reaches `next_score`, between the reserve `low` and the own bid `high`.
+
+    What the difference of a score and its user value may lack in its last places is added.
+    """
+    return np.minimum(np.maximum((next_score - user_value + FORGIVEN * np.abs(user_value)) / weight, low), high)
 
 
 def ranked(

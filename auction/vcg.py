@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 
 from auction.checks import falling, market
 from auction.ranking import at, needed, ranked
-from auction.types import Allocation, FloatArray, sold
+from auction.types import FORGIVEN, Allocation, FloatArray, sold
 
 
 def vcg(
@@ -50,7 +50,8 @@ def vcg(
     price = np.zeros(winner.shape)
     for slot, part in enumerate(shares(effect).T):
         price += part * needed(score[:, slot + 1, None], *own)
-    return sold(winner, np.clip(price, own[2], keeps))
+    # differences of slot effects are exact to the last place of the effects only
+    return sold(winner, np.clip(price + FORGIVEN * keeps, own[2], keeps))
 
 
 def shares(effect: FloatArray) -> FloatArray:

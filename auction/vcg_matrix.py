@@ -17,12 +17,12 @@ def vcg_matrix(value: ArrayLike, *, reserve: ArrayLike = 0.0, user_value: ArrayL
     W the largest total and W' that with the winner's values lowered to its reserve (a phantom bidder), it pays
     value - (W - W'), which is Myerson's integral over a bid that scales the values.
 
-    A candidate with a value below its reserve is out; a value of 0 is no offer for that slot. Where totals tie, the first slot
-    goes to the lowest column that can have it, then the second.
+    A candidate with a value below its reserve is out; a value of 0 is no offer for that slot, and no reserve counts there.
+    Where totals tie, the first slot goes to the lowest column that can have it, then the second.
 
     Args:
         value: (n, k, s) USD per impression of candidate k in slot s, >= 0, such as bid x probability of a click there.
-        reserve: What the candidate's reserve comes to in each slot, one number or (n, k, s).
+        reserve: What the candidate's reserve comes to in each slot that it offers for, one number or (n, k, s).
         user_value: What showing the candidate there is worth to the user, one number or (n, k, s), of any sign.
 
     Raises:
@@ -37,8 +37,8 @@ def vcg_matrix(value: ArrayLike, *, reserve: ArrayLike = 0.0, user_value: ArrayL
         (array([[0, 1]]), array([[3000000, 1000000]]))
     """
     values = number("value", value, low=0.0, high=MOST_USD)
-    if values.ndim != 3:
-        raise ValueError(f"value has shape {values.shape}, it must be (n, k, s)")
+    if values.ndim != 3 or values.shape[2] == 0:
+        raise ValueError(f"value has shape {values.shape}, it must be (n, k, s) with at least one slot")
     reserves = like("reserve", reserve, values.shape, low=0.0)
     users = like("user_value", user_value, values.shape)
     n, k, s = values.shape
@@ -58,7 +58,7 @@ def _assign_all(
         # the rows below the candidates leave a slot empty
         worth = np.zeros((k + s, s))
         for j in range(k):
-            if (offer[j] < reserve[i, j]).any():
+            if ((offer[j] > 0.0) & (offer[j] < reserve[i, j])).any():
                 offer[j] = 0.0
             for slot in range(s):
                 if offer[j, slot] > 0.0:
@@ -71,7 +71,8 @@ def _assign_all(
                 continue
             phantom = worth.copy()
             for other in range(s):
-                phantom[j, other] = max(reserve[i, j, other] + user_value[i, j, other], 0.0)
+                offered = offer[j, other] > 0.0
+                phantom[j, other] = max(reserve[i, j, other] + user_value[i, j, other], 0.0) if offered else 0.0
             gain = most - _total(phantom, _assign(phantom)[0])
             # the difference of two totals is exact to their last place only
             paid = offer[j, slot] - gain + 4 * np.finfo(np.float64).eps * most

@@ -53,7 +53,8 @@ def main() -> None:
 
         def run(arm: Arm, state: State, name: str, first_day: int, days: int) -> Result:
             shutil.rmtree(folder / name, ignore_errors=True)
-            with LogRecorder(folder / name, log_schema(scenario.world), scenario.log.candidate_share, 0) as recorder:
+            content, share = world.population.content, scenario.log.candidate_share
+            with LogRecorder(folder / name, log_schema(scenario.world), content, share, 0) as recorder:
                 result = simulate(
                     scenario, world, (arm,), everyone(n_users), state, recorder,
                     first_day=first_day, days=days, threads=args.threads,
@@ -62,7 +63,7 @@ def main() -> None:
             return result
 
         world = timed("market", lambda: open_market(scenario))
-        state = new_state(scenario, world.population)
+        state = new_state(scenario, world)
         linear = first_ranker(scenario)
         log_days = scenario.calendar.log_days
         timed("log", lambda: run(linear, state, "log", 0, log_days))

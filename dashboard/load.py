@@ -5,10 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dashboard.shape import check_report, check_scores
 from marketplace import words
 from marketplace.errors import Refused
 from marketplace.runs import MANIFEST, Run, open_run, read_json
+from marketplace.shape import check_report, check_scores
 
 
 class Shown(NamedTuple):

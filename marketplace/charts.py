@@ -1,13 +1,14 @@
 """Charts of a report's content, as Plotly figures; colours that colour-blind readers can tell apart (Okabe & Ito).
 
-Their blue is lightened, so that every colour has a contrast of 3 or more on white and on black.
+Their blue is lightened and their purple darkened, so that every colour has a contrast of 3 or more on white and on black.
 """
 
 from typing import Any
 
 import plotly.graph_objects as go
 
-CONTROL, TREATMENT, TRUTH, QUIET = "#2B8CC4", "#D55E00", "#009E73", "#888888"
+BLUE, VERMILION, GREEN, PURPLE, GREY = "#2B8CC4", "#D55E00", "#009E73", "#C06C9B", "#888888"
+CONTROL, TREATMENT, TRUTH, QUIET = BLUE, VERMILION, GREEN, GREY
 _DASH = {"spent_usd": "solid", "planned_usd": "dot"}
 
 
@@ -36,7 +37,7 @@ def lift_chart(readout: list[dict[str, Any]]) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(title="lift of treatment over control", tickformat=".1%")
     figure.update_yaxes(categoryorder="array", categoryarray=names)
-    return _styled(figure, height=90 + 26 * len(names))
+    return styled(figure, height=90 + 26 * len(names))
 
 
 def calibration_chart(calibration: list[dict[str, Any]], task: str) -> go.Figure:
@@ -57,7 +58,7 @@ def calibration_chart(calibration: list[dict[str, Any]], task: str) -> go.Figure
         )  # fmt: skip
     figure.update_xaxes(title=f"predicted probability of {task}", tickformat=".2~%")
     figure.update_yaxes(title="share that happened", tickformat=".2~%")
-    return _styled(figure, height=420)
+    return styled(figure, height=420)
 
 
 def pacing_chart(pacing: dict[str, list[float]]) -> go.Figure:
@@ -71,7 +72,7 @@ def pacing_chart(pacing: dict[str, list[float]]) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(title="day since the start", dtick=1)
     figure.update_yaxes(title="USD per hour", rangemode="tozero", tickformat=",")
-    return _styled(figure, height=360)
+    return styled(figure, height=360)
 
 
 def multiplier_chart(pacing: dict[str, list[float]]) -> go.Figure:
@@ -83,10 +84,11 @@ def multiplier_chart(pacing: dict[str, list[float]]) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(title="day since the start", dtick=1)
     figure.update_yaxes(title="share of the full bid", range=[0, 1.05], tickformat=".0%")
-    return _styled(figure, height=280)
+    return styled(figure, height=280)
 
 
-def _styled(figure: go.Figure, *, height: int) -> go.Figure:
+def styled(figure: go.Figure, *, height: int) -> go.Figure:
+    """The look that all figures share."""
     return figure.update_layout(
         height=height, margin={"l": 10, "r": 10, "t": 30, "b": 10}, template="plotly_white",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}, font={"family": "system-ui, sans-serif"},

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from marketplace.experiment import Pace
+    from marketplace.scenario import Scenario
 
 app = typer.Typer(
     help="Offline A/B tests on a simulated ad market whose truth is known.",
@@ -42,6 +43,9 @@ Design = Annotated[
 ]
 
 _RUNS = Path("runs")
+_INTERRUPTED = "marketplace: interrupted; nothing is kept of the run that was under way"
+_NotUnderstood: Any = typer.BadParameter.__base__  # the error of all wrong arguments, which Typer keeps to itself
+_BY_SIGNAL = 130  # what Typer makes of an interrupt
 
 
 @app.command()
@@ -108,12 +112,14 @@ def report(run: RunFolder, as_json: Json = False) -> None:
     Example: `marketplace report runs/delivery-20260101-120000 --json`
     """
     from marketplace.runs import open_run, read_json  # noqa: PLC0415
+    from marketplace.shape import check_report  # noqa: PLC0415
 
     with _refusals():
         found = open_run(run)
         if not found.has("report"):
             raise Refused(f"run folder {run}: it has no report yet, run `marketplace compare {run}`")
         content = read_json(run / "report.json")
+        check_report(content, f"{run / 'report.json'}")
         _show(content, as_json)
 
 
@@ -151,6 +157,39 @@ def list_(runs: Runs = _RUNS, as_json: Json = False) -> None:
             " ".join(m["stages"]),
         )
     _console().print(table)
+
+
+@app.command()
+def world(
+    source: Annotated[Path, typer.Argument(help="A scenario file (TOML) or a run folder.")],
+    set_: Set = None, seed: Seed = None, as_json: Json = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with charts to this file.")] = None,
+) -> None:  # fmt: skip
+    """Build a scenario's world and show it: sizes, figures asked for and obtained, mechanisms, how its users behave.
+
+    Example: `marketplace world scenarios/delivery.toml --html world.html`
+    """
+    from marketplace.runs import scenario_of, write_whole  # noqa: PLC0415
+
+    with _refusals():
+        scenario, _ = scenario_of(source, set_ or [], seed)
+        if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
+            raise Refused(f"--html {html}: give a file in a folder that exists")
+        with _progress("world") as progress:
+            content = _portrait(scenario, progress)
+        if html is not None:
+            from marketplace.page import render_portrait  # noqa: PLC0415
+
+            write_whole(html, render_portrait(content))
+    if as_json:
+        print(json.dumps(content, indent=1))
+        return
+    from marketplace.terminal import print_portrait  # noqa: PLC0415
+
+    console = _console()
+    print_portrait(console, content)
+    if html is not None:
+        console.print(f"\nPage: {html}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -217,6 +256,21 @@ def _work(
         console.print(f"Dashboard:  marketplace dashboard {runs}", soft_wrap=True, highlight=False)
 
 
+def _portrait(scenario: "Scenario", progress: Callable[[str, float], None]) -> dict[str, Any]:
+    """What there is to show of a scenario's world."""
+    progress("market", 0.0)
+    from marketplace.errors import refusing  # noqa: PLC0415
+    from marketplace.market import open_market  # noqa: PLC0415
+    from marketplace.portrait import portrait  # noqa: PLC0415
+    from models.errors import Unusable  # noqa: PLC0415
+    from synth.errors import Impossible  # noqa: PLC0415
+
+    with refusing(f"scenario {scenario.name}", Impossible, Unusable):
+        market = open_market(scenario)
+    progress("market", 1.0)
+    return portrait(scenario, market)
+
+
 def _show(content: Any, as_json: bool) -> None:
     if as_json:
         print(json.dumps(content, indent=1))
@@ -260,14 +314,16 @@ def _progress(command: str) -> Iterator[Callable[[str, float], None]]:
 @contextmanager
 def _refusals() -> Iterator[None]:
     """One line and exit code 2 for what is refused or interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except Refused as refused:
         print(f"marketplace: {refused}", file=sys.stderr)
         raise typer.Exit(2) from None
+    except MemoryError:
+        print("marketplace: there is not enough memory for this; lower the users or stores, or --tick", file=sys.stderr)
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        print("marketplace: interrupted; nothing is kept of the run that was under way", file=sys.stderr)
+        print(_INTERRUPTED, file=sys.stderr)
         raise typer.Exit(2) from None
 
 
@@ -276,8 +332,17 @@ def _interrupt(signum: int, frame: object) -> None:
 
 
 def main() -> None:
-    """Entry point."""
-    app()
+    """Entry point: arguments that are not understood, and an interrupt while a command loads, are one line too."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = app(standalone_mode=False)
+    except _NotUnderstood as error:
+        print(f"marketplace: {error.format_message()}", file=sys.stderr)
+        code = 2
+    if code == _BY_SIGNAL:
+        print(_INTERRUPTED, file=sys.stderr)
+        code = 2
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from numba import njit
 
 from marketplace.serve import Scored
 from marketplace.tick import Placed, Shown
-from synth.types import FloatArray, IntArray
+from synth.types import CHECKOUT, BoolArray, FloatArray, IntArray
 from synth.world import Population
 
 NAMES = (
     "requests", "scored", "slots", "impressions", "clicks", "long_clicks", "hides", "conversions", "orders",
-    "spend_usd", "value_usd", "gmv_usd", "expected_clicks", "expected_conversions", "cuisines",
+    "spend_usd", "value_usd", "gmv_usd", "expected_clicks", "expected_conversions", "cuisines", "organic_orders", "all_gmv_usd",
 )  # fmt: skip
 _AT = {name: i for i, name in enumerate(NAMES)}
 REQUESTS, SCORED, SLOTS, IMPRESSIONS, CLICKS, LONG_CLICKS, HIDES = range(7)
@@ -26,8 +26,14 @@ class Counters:
     sums: FloatArray  # (U, len(NAMES)); whole numbers but for the expected ones, so sums are exact
     cuisines_seen: IntArray  # (U,) a bit per cuisine
 
-    def count_tick(self, scored: Scored, shown: Shown, placed: Placed, population: Population, since_ms: int) -> None:
-        """Count what a tick came to; orders whose click came before `since_ms` belong to an earlier simulation."""
+    def count_tick(
+        self, scored: Scored, shown: Shown, placed: Placed, displaced: BoolArray, population: Population, since_ms: int
+    ) -> None:
+        """Count what a tick came to; orders whose ad was shown before `since_ms` belong to an earlier simulation.
+
+        Args:
+            displaced: (n,) the request's organic order did not come.
+        """
         column, slot_effect = np.maximum(shown.column, 0), population.slot_effect
         _count(
             self.sums, self.cuisines_seen, scored.requests.user, (scored.ad >= 0).sum(axis=1), shown.ad >= 0,
@@ -35,18 +41,23 @@ class Counters:
             shown.outcomes.hidden, shown.billed_micros, slot_effect * np.take_along_axis(scored.pctr, column, axis=1),
             np.take_along_axis(scored.pcvr, column, axis=1),
         )  # fmt: skip
-        own = placed.orders["click_ms"] >= since_ms
+        own = placed.orders["shown_ms"] >= since_ms
         orders, attributed = placed.orders[own], placed.orders["attributed"][own].astype(np.float64)
-        for name, amount in (
-            ("orders", np.ones(len(orders))), ("conversions", attributed), ("spend_usd", placed.billed_micros[own]),
-            ("value_usd", attributed * orders["value_micros"]), ("gmv_usd", orders["value_micros"]),
+        organic = (scored.visits.ordered >= 0) & ~displaced
+        visitor, basket = scored.requests.user[organic], scored.visits.value_micros[organic]
+        for name, user, amount in (
+            ("orders", orders["user"], orders["event"] == CHECKOUT), ("conversions", orders["user"], attributed),
+            ("spend_usd", orders["user"], placed.billed_micros[own]),
+            ("value_usd", orders["user"], attributed * orders["value_micros"]),
+            ("gmv_usd", orders["user"], orders["value_micros"]), ("all_gmv_usd", orders["user"], orders["value_micros"]),
+            ("organic_orders", visitor, np.ones(len(visitor))), ("all_gmv_usd", visitor, basket),
         ):  # fmt: skip
-            np.add.at(self.sums[:, _AT[name]], orders["user"], amount)
+            np.add.at(self.sums[:, _AT[name]], user, amount)
 
     def table(self) -> FloatArray:
         """(U, len(NAMES)) in the units of the names."""
         table = self.sums.copy()
-        for name in ("spend_usd", "value_usd", "gmv_usd"):
+        for name in ("spend_usd", "value_usd", "gmv_usd", "all_gmv_usd"):
             table[:, _AT[name]] /= 1e6
         table[:, _AT["cuisines"]] = np.bitwise_count(self.cuisines_seen)
         return table

@@ -27,7 +27,7 @@ from marketplace.state import load_state, new_state, save_state
 from marketplace.training import ARMS, train
 from models.errors import Unusable
 from models.predictor import load_model
-from synth.marginals import Impossible
+from synth.errors import Impossible
 from synth.world import World
 
 DESIGNS = ("ab", "aa", "control", "treatment")
@@ -92,8 +92,8 @@ def collect_log(draft: Draft, pace: Pace, progress: Progress) -> None:
     market_s = perf_counter() - started
     progress("market", 1.0)
     save_world(world, draft.folder / "truth")
-    state = new_state(scenario, world.population)
-    with LogRecorder(draft.folder, log_schema(scenario.world), scenario.log.candidate_share, scenario.seed) as recorder:
+    state = new_state(scenario, world)
+    with _recorder(scenario, world, draft.folder) as recorder:
         result = simulate(
             scenario, world, (ranker,), everyone(scenario.world.population.users), state, recorder,
             first_day=0, days=scenario.calendar.log_days, tick_requests=pace.tick_requests, threads=pace.threads,
@@ -102,6 +102,11 @@ def collect_log(draft: Draft, pace: Pace, progress: Progress) -> None:
         digest = recorder.digest()
     save_state(state, draft.folder / "state")
     draft.stages["log"] = {"digest": digest, "market_s": round(market_s, 2)} | _speed(result)
+
+
+def _recorder(scenario: Scenario, world: World, folder: Path) -> LogRecorder:
+    content = world.population.content
+    return LogRecorder(folder, log_schema(scenario.world), content, scenario.log.candidate_share, scenario.seed)
 
 
 def train_models(draft: Draft, pace: Pace, progress: Progress) -> None:
@@ -131,8 +136,8 @@ def run_simulations(draft: Draft, designs: Sequence[str], pace: Pace, progress: 
     for design in designs:
         arms, assignment = design_of(design, served, scenario)
         folder = draft.folder / "simulations" / design
-        state = load_state(scenario, world.population, draft.folder / "state")
-        with LogRecorder(folder, log_schema(scenario.world), scenario.log.candidate_share, scenario.seed) as recorder:
+        state = load_state(scenario, world, draft.folder / "state")
+        with _recorder(scenario, world, folder) as recorder:
             result = simulate(
                 scenario, world, arms, assignment, state, recorder,
                 first_day=scenario.calendar.log_days, days=scenario.calendar.test_days,
@@ -149,7 +154,7 @@ def _keep(
 ) -> None:
     """Write what a simulation came to, beside its log."""
     budget = float(world.population.campaigns.daily_budget_usd.sum()) * scenario.calendar.test_days
-    moments = moments_by_arm(result.counters.table(), assignment.of_user, budget, assignment.shares)
+    moments = moments_by_arm(result.counters.table(), assignment.of_user, budget, len(assignment.shares))
     content = {
         "arms": [
             {

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numba import njit
 
-from marketplace.orders import Orders
+from marketplace.orders import Orders, in_time, remembered
 from models.data import AdTable, Batch
 from synth.habits import Habits, record_orders
-from synth.types import DAY_MS, HOUR_MS, Float32Array, FloatArray, IdArray, IntArray, Requests
+from synth.traffic import session_of
+from synth.types import CHECKOUT, DAY_MS, HOUR_MS, Float32Array, FloatArray, IdArray, IntArray, Requests, Visits
 from synth.world import Population
+
+VIEWS = 8  # most stores looked at that are remembered of a session
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -24,6 +27,8 @@ class Features:
     ad_examined: FloatArray  # (A,) live: impressions weighed by the effect of their slot
     ad_orders: FloatArray  # (A,) live: attributed
     store_orders: FloatArray  # (S,) live: all that are known
+    views: IdArray  # (U, VIEWS) live: stores looked at in the user's last session, most recent first, -1 where none
+    session: IntArray  # (U,) that session
     history: Habits  # published
     user_dense: Float32Array  # (U, 3) published
     ads: AdTable  # published
@@ -36,8 +41,8 @@ class Features:
             population=self.population, smoothing=self.smoothing, user_clicks=self.user_clicks.copy(),
             user_impressions=self.user_impressions.copy(), ad_clicks=self.ad_clicks.copy(),
             ad_examined=self.ad_examined.copy(), ad_orders=self.ad_orders.copy(), store_orders=self.store_orders.copy(),
-            history=self.history.copy(), user_dense=self.user_dense.copy(), ads=self.ads,
-            unpublished=list(self.unpublished), seen=list(self.seen),
+            views=self.views.copy(), session=self.session.copy(), history=self.history.copy(),
+            user_dense=self.user_dense.copy(), ads=self.ads, unpublished=list(self.unpublished), seen=list(self.seen),
         )  # fmt: skip
 
     def count_shown(self, user: IdArray, ad: IdArray, clicked: np.ndarray, slot_effect: FloatArray) -> None:
@@ -50,46 +55,58 @@ class Features:
     def count_orders(self, orders: Orders) -> None:
         """Count orders as they are placed."""
         np.add.at(self.ad_orders, orders["ad"][orders["attributed"]], 1.0)
-        np.add.at(self.store_orders, orders["store"], 1.0)
-        self.unpublished.append(orders)
+        checkouts = orders[orders["event"] == CHECKOUT]
+        np.add.at(self.store_orders, checkouts["store"], 1.0)
+        self.unpublished.append(checkouts)
+
+    def see(self, requests: Requests, visits: Visits) -> IdArray:
+        """Take note of what users look at, request by request.
+
+        Returns:
+            (n, VIEWS) stores looked at in the session up to each request, most recent first, -1 where there are none.
+        """
+        out = np.empty((len(requests), VIEWS), np.int32)
+        _remember(requests.user, session_of(requests.id), visits.view, self.views, self.session, out)
+        return out
 
     def publish(self) -> None:
         """Let serving see what has been counted."""
-        for orders in self.unpublished:
-            record_orders(
-                self.history,
-                orders["user"].astype(np.int64),
-                orders["store"].astype(np.int64),
-                orders["time_ms"].copy(),
-            )
-        nobody = np.empty(0, np.int32)
-        changed = np.unique(np.concatenate([nobody, *self.seen, *(orders["user"] for orders in self.unpublished)]))
+        placed = in_time(self.unpublished)  # a full history gives up a store by time, so ticks must not show
+        record_orders(self.history, *remembered(placed))
+        changed = np.unique(np.concatenate([placed["user"], *self.seen]))
         self.unpublished.clear()
         self.seen.clear()
         counts = self.history.orders[changed].sum(axis=1), self.user_clicks[changed], self.user_impressions[changed]
         self.user_dense[changed] = np.log1p(np.stack(counts, axis=1).astype(np.float32))
         self.ads = _ad_table(self)
 
-    def observe(self, requests: Requests, candidates: IdArray) -> Batch:
-        """What models see of requests and their candidate ads (n, k), as published last."""
+    def observe(self, requests: Requests, query: IdArray, views: IdArray, candidates: IdArray) -> Batch:
+        """What models see of requests and their candidate ads (n, k): counts as published last, the session as it is.
+
+        Args:
+            query: (n,) dish searched for, -1 where none was.
+            views: (n, VIEWS) stores looked at in the session, most recent first.
+        """
         users = self.population.users
         n, k = candidates.shape
         categorical = np.stack(
             [
                 requests.time_ms // HOUR_MS % 24, requests.time_ms // DAY_MS % 7, users.region[requests.user],
-                users.platform[requests.user], users.cohort[requests.user],
+                users.platform[requests.user], users.cohort[requests.user], requests.surface, query,
             ],
             axis=1,
         ).astype(np.int32)  # fmt: skip
-        cross = np.empty((n, k, 3), np.float32)
+        cross = np.empty((n, k, 6), np.float32)
         stores = self.population.stores
+        viewed_dish = np.where(views >= 0, stores.dish[views], np.int32(-1))
         _cross(
-            requests.user, requests.time_ms, candidates, self.population.ads.store, stores.cuisine, self.history, cross
-        )
+            requests.user, requests.time_ms, candidates, self.population.ads.store, stores.cuisine, stores.dish,
+            viewed_dish, query, self.population.tastes.siblings, self.history, cross,
+        )  # fmt: skip
         return Batch(
             categorical=categorical,
             dense=self.user_dense[requests.user],
-            history=self.history.store[requests.user],
+            lists=(self.history.store[requests.user], views, viewed_dish),
             ads=self.ads,
             row=candidates,
             cross=cross,
@@ -108,8 +125,12 @@ def new_features(population: Population, smoothing: float) -> Features:
         store_orders=np.bincount(
             habits.store[placed], habits.orders[placed], minlength=len(population.stores.region)
         ).astype(np.float64),
+        views=np.full((n_users, VIEWS), -1, np.int32), session=np.full(n_users, -1, np.int64),
         history=habits.copy(), user_dense=np.empty((n_users, 3), np.float32), seen=[np.arange(n_users, dtype=np.int32)],
-        ads=AdTable(categorical=np.empty((0, 3), np.int32), dense=np.empty((0, 4), np.float32)),
+        ads=AdTable(
+            categorical=np.empty((0, 5), np.int32), dense=np.empty((0, 5), np.float32),
+            vector=np.empty((0, 0), np.float32),
+        ),
     )  # fmt: skip
     features.publish()
     return features
@@ -117,18 +138,23 @@ def new_features(population: Population, smoothing: float) -> Features:
 
 def _ad_table(features: Features) -> AdTable:
     population = features.population
-    ads, stores = population.ads, population.stores
+    ads, stores, content = population.ads, population.stores, population.content
+    goal = population.campaigns.goal[ads.campaign]
     return AdTable(
-        categorical=np.stack([ads.store, ads.campaign, stores.cuisine[ads.store]], axis=1),
+        categorical=np.stack(
+            [ads.store, ads.campaign, stores.cuisine[ads.store], stores.dish[ads.store], goal], axis=1
+        ),
         dense=np.stack(
             [
                 stores.log_price[ads.store],
+                stores.rating[ads.store],
                 np.log1p(features.store_orders[ads.store]),
                 _relative(features.ad_clicks, features.ad_examined, features.smoothing),
                 _relative(features.ad_orders, features.ad_examined, features.smoothing),
             ],
             axis=1,
         ).astype(np.float32),
+        vector=np.concatenate([content.text[ads.store], content.visual[ads.store]], axis=1),
     )
 
 
@@ -154,12 +180,35 @@ def _count(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _remember(
+    user: IdArray, session: IntArray, view: IdArray, views: IdArray, last_session: IntArray, out: IdArray
+) -> None:
+    places = views.shape[1]
+    for i in range(user.size):
+        u = user[i]
+        if last_session[u] != session[i]:
+            last_session[u] = session[i]
+            views[u, :] = -1
+        for v in range(view.shape[1]):
+            if view[i, v] < 0:
+                continue
+            for place in range(places - 1, 0, -1):
+                views[u, place] = views[u, place - 1]
+            views[u, 0] = view[i, v]
+        out[i] = views[u]
+
+
+@njit(cache=True, nogil=True)
 def _cross(
     user: IdArray,
     time_ms: IntArray,
     candidates: IdArray,
     ad_store: IdArray,
     cuisine: IdArray,
+    dish: IdArray,
+    viewed_dish: IdArray,
+    query: IdArray,
+    siblings: int,
     history: Habits,
     cross: Float32Array,
 ) -> None:
@@ -168,26 +217,40 @@ def _cross(
     cuisines = np.empty(places, np.int32)
     for i in range(candidates.shape[0]):
         u = user[i]
-        known = 0
+        known = viewed = 0
         for h in range(places):
             if history.store[u, h] >= 0:
                 stores[known] = history.store[u, h]
                 cuisines[known] = cuisine[stores[known]]
                 known += 1
+        while viewed < viewed_dish.shape[1] and viewed_dish[i, viewed] >= 0:
+            viewed += 1
         for j in range(candidates.shape[1]):
             ad = candidates[i, j]
-            cross[i, j, 0] = 0.0
+            cross[i, j] = 0.0
             cross[i, j, 1] = -1.0
-            cross[i, j, 2] = 0.0
-            if ad < 0 or known == 0:
+            if ad < 0:
+                continue
+            store = ad_store[ad]
+            same_dish = same_cuisine = 0
+            for v in range(viewed):
+                if viewed_dish[i, v] == dish[store]:
+                    same_dish += 1
+                if viewed_dish[i, v] // siblings == cuisine[store]:
+                    same_cuisine += 1
+            cross[i, j, 3] = np.float32(same_dish) / np.float32(max(viewed, 1))
+            cross[i, j, 4] = np.float32(same_cuisine) / np.float32(max(viewed, 1))
+            if query[i] >= 0 and query[i] // siblings == cuisine[store]:
+                cross[i, j, 5] = 1.0 if query[i] == dish[store] else 0.5
+            if known == 0:
                 continue
             same = 0
             for h in range(known):
-                if cuisines[h] == cuisine[ad_store[ad]]:
+                if cuisines[h] == cuisine[store]:
                     same += 1
             cross[i, j, 2] = np.float32(same) / np.float32(known)
             for h in range(places):
-                if same > 0 and history.store[u, h] == ad_store[ad]:
+                if same > 0 and history.store[u, h] == store:
                     since = max(0, time_ms[i] - history.last_ms[u, h])
                     cross[i, j, 0] = np.log1p(np.float32(history.orders[u, h]))
                     cross[i, j, 1] = np.log1p(np.float32(since) / np.float32(DAY_MS))

@@ -21,14 +21,33 @@ TRUTH = Schema(
             Column(name="ad", kind=Kind.ID, dtype="int32"),
             Column(name="examination", kind=Kind.DENSE, dtype="float32", side=Side.NONE, unit="probability"),
             Column(name="click", kind=Kind.DENSE, dtype="float32", unit="probability given examination"),
-            Column(name="conversion", kind=Kind.DENSE, dtype="float32", unit="probability given click, however late"),
-        )
+            Column(name="long_click", kind=Kind.DENSE, dtype="float32", unit="probability given click and no cart"),
+            Column(name="hide", kind=Kind.DENSE, dtype="float32", unit="probability given examination and no click"),
+            Column(name="cart", kind=Kind.DENSE, dtype="float32", unit="probability given click, however late"),
+            Column(name="checkout", kind=Kind.DENSE, dtype="float32", unit="probability given cart, however late"),
+            Column(name="sign_up", kind=Kind.DENSE, dtype="float32", unit="probability given click, however late"),
+            Column(
+                name="post_view",
+                kind=Kind.DENSE,
+                dtype="float32",
+                unit="probability of a checkout, given examination and no click",
+            ),
+            Column(name="known", kind=Kind.FLAG, dtype="bool"),
+            Column(name="examined", kind=Kind.FLAG, dtype="bool"),
+        ),
+        "requests": (
+            Column(name="request", kind=Kind.ID, dtype="int64"),
+            Column(name="need", kind=Kind.ID, dtype="int32"),
+            Column(name="organic", kind=Kind.DENSE, dtype="float32", unit="probability of an order with no ad at all"),
+            Column(name="organic_store", kind=Kind.ID, dtype="int32"),
+            Column(name="displaced", kind=Kind.FLAG, dtype="bool"),
+        ),
     }
 )
 
 
 class Writer:
-    """Collects rows of each table and writes a part per day, in the background.
+    """Collects rows of each table and writes a part per day, in the background; tables of vectors are written once.
 
     The digest is over the values of each column in order, so it depends neither on how rows were handed over nor on how
     they are compressed.
@@ -36,7 +55,7 @@ class Writer:
 
     def __init__(self, folder: Path, schema: Schema) -> None:
         self.folder, self.schema = folder, schema
-        self._rows: dict[str, list[Columns]] = {table: [] for table in schema.tables}
+        self._rows = self._no_rows()
         self._hashes = {(t, c.name): hashlib.sha256() for t, columns in schema.tables.items() for c in columns}
         self._background = ThreadPoolExecutor(1)
         self._pending: list[Future[None]] = []
@@ -52,12 +71,16 @@ class Writer:
         """Append rows; a list column is given as its padded array (n, H), -1 where a place is free."""
         self._rows[table].append(columns)
 
+    def write_once(self, table: str, columns: Columns) -> None:
+        """Write a table that does not grow: a vector column is given as (rows, width)."""
+        self._write("all", {table: [columns]})
+
     def end_day(self, day: int) -> None:
         """Hand the day's rows to the background; waits for the day before, so memory holds two days at most."""
         for done in self._pending:
             done.result()
-        rows, self._rows = self._rows, {table: [] for table in self.schema.tables}
-        self._pending = [self._background.submit(self._write, day, rows)]
+        rows, self._rows = self._rows, self._no_rows()
+        self._pending = [self._background.submit(self._write, f"day={day:04d}", rows)]
 
     def digest(self) -> str:
         """Of all rows of all finished days."""
@@ -68,7 +91,11 @@ class Writer:
             whole.update(f"{name}={part.hexdigest()}\n".encode())
         return whole.hexdigest()
 
-    def _write(self, day: int, rows: dict[str, list[Columns]]) -> None:
+    def _no_rows(self) -> dict[str, list[Columns]]:
+        tables = self.schema.tables.items()
+        return {name: [] for name, columns in tables if all(c.kind is not Kind.VECTOR for c in columns)}
+
+    def _write(self, part: str, rows: dict[str, list[Columns]]) -> None:
         for table, parts in rows.items():
             columns = self.schema.tables[table]
             arrays = [self._array(table, column, parts) for column in columns]
@@ -76,7 +103,7 @@ class Writer:
             floats = [c.name for c in columns if c.dtype.startswith("float")]
             pq.write_table(
                 pa.Table.from_arrays(arrays, schema=pa.schema(fields)),
-                self.folder / table / f"day={day:04d}.parquet",
+                self.folder / table / f"{part}.parquet",
                 compression="zstd",
                 compression_level=1,
                 use_dictionary=[c.name for c in columns if c.name not in floats and c.kind is not Kind.MONEY],
@@ -95,6 +122,10 @@ class Writer:
             digest.update(flat.tobytes())
             offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
             return pa.ListArray.from_arrays(offsets, flat)
+        if column.kind is Kind.VECTOR:
+            numbers = np.concatenate(values).astype(np.float32).ravel()
+            digest.update(numbers.tobytes())
+            return pa.FixedSizeListArray.from_arrays(numbers, column.width)
         whole = np.concatenate(values) if values else np.empty(0)
         whole = np.ascontiguousarray(whole.astype(column.dtype, copy=False))
         digest.update(whole.tobytes())
@@ -104,4 +135,6 @@ class Writer:
 def _arrow(column: Column) -> pa.DataType:
     if column.kind is Kind.LIST:
         return pa.list_(pa.int32())
+    if column.kind is Kind.VECTOR:
+        return pa.list_(pa.float32(), column.width)
     return pa.from_numpy_dtype(np.dtype(column.dtype))

@@ -1,5 +1,6 @@
 """The market: a scenario's world, solved for the figures that the scenario states of it, and the arms that serve it."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,20 @@ from marketplace.runs import read_json, write_json
 from marketplace.scenario import Scenario
 from marketplace.schema import log_schema
 from marketplace.serve import Arm, mechanism_of
+from marketplace.shape import check_world
 from marketplace.simulate import simulate
 from marketplace.state import new_state
 from models.calibration import Platt
 from models.linear import Linear, weights
 from models.predictor import Model
 from synth.affinity import Intercepts
-from synth.marginals import Marginal
-from synth.types import IdArray, Requests
-from synth.world import World, build, populate, rebuild
+from synth.marginals import Marginal, Solved
+from synth.traffic import weekday_factor
+from synth.types import IdArray, Requests, Truth, Visits
+from synth.world import Seen, World, build, populate, rebuild
 
 WORLD = "world.json"
-_PILOT_REQUESTS = 40_000  # on the day that the marginals are solved on
+_QUICK, _WHOLE = 80_000, 250_000  # most requests of the pilots that marginals are solved on
 
 
 def open_market(scenario: Scenario) -> World:
@@ -32,17 +35,27 @@ def open_market(scenario: Scenario) -> World:
         Impossible: If no world has these marginals.
     """
     population = populate(scenario.world, scenario.seed)
-    n_users = scenario.world.population.users
-    users = min(n_users, int(_PILOT_REQUESTS / scenario.world.population.requests_per_day) + 1)
-    arms = (first_ranker(scenario),)
+    return build(population, (partial(_pilot, scenario, _QUICK), partial(_pilot, scenario, _WHOLE)))
 
-    def pilot(world: World) -> tuple[Requests, IdArray]:
-        seen = _Shown()
-        state = new_state(scenario, population, budget_share=users / n_users)
-        simulate(scenario, world, arms, everyone(n_users), state, seen, first_day=0, days=1, users=users)
-        return Requests.stack(seen.requests), np.concatenate(seen.ad)
 
-    return build(population, pilot)
+def _pilot(scenario: Scenario, most: int, world: World) -> Seen:
+    """Run the market's first days, as many of the log's as bring `most` requests.
+
+    All users come, for budgets are paced the more evenly the more there are; only if one day is too many, the first of them
+    with their part of the budgets.
+    """
+    config, n_users = world.population.config, len(world.population.users.region)
+    daily = config.marginals.sessions_per_day * config.traffic.requests_per_session
+    users = min(n_users, int(most / daily) + 1)
+    days = max(1, min(scenario.calendar.log_days, int(most / (daily * users))))
+    small = rebuild(world.population.first(users), world.solved, [])
+    seen = _Shown()
+    state = new_state(scenario, small, budget_share=users / n_users)
+    simulate(scenario, small, (first_ranker(scenario),), everyone(users), state, seen, first_day=0, days=days)
+    return Seen(
+        requests=Requests.stack(seen.requests), visits=Visits.stack(seen.visits), ad=np.concatenate(seen.ad),
+        truth=Truth.stack(seen.truth), user_days=users * float(weekday_factor(config.traffic)[np.arange(days) % 7].sum()),
+    )  # fmt: skip
 
 
 class _Shown:
@@ -50,11 +63,15 @@ class _Shown:
 
     def __init__(self) -> None:
         self.requests: list[Requests] = []
+        self.visits: list[Visits] = []
         self.ad: list[IdArray] = []
+        self.truth: list[Truth] = []
 
     def tick(self, tick: Tick) -> None:
         self.requests.append(tick.scored.requests)
+        self.visits.append(tick.scored.visits)
         self.ad.append(tick.shown.ad)
+        self.truth.append(tick.shown.truth)
 
     def end_day(self, day: int) -> None:
         """A pilot keeps no days."""
@@ -87,7 +104,7 @@ def save_world(world: World, folder: Path) -> None:
     """Write what was solved for; the rest is drawn again from the scenario."""
     folder.mkdir(parents=True, exist_ok=True)
     solved = {
-        "intercepts": world.intercepts._asdict(), "familiar": world.familiar,
+        "solved": world.solved._asdict() | {"intercepts": world.intercepts._asdict()},
         "marginals": [marginal._asdict() for marginal in world.marginals],
     }  # fmt: skip
     write_json(folder / WORLD, solved)
@@ -100,10 +117,15 @@ def load_world(scenario: Scenario, folder: Path) -> World:
         Refused: If the file is missing or damaged.
     """
     solved = read_json(folder / WORLD)
+    check_world(solved, str(folder / WORLD))
     try:
         marginals = [Marginal(**marginal) for marginal in solved["marginals"]]
+        intercepts = Intercepts(**solved["solved"].pop("intercepts"))
+        slot_effect = tuple(solved["solved"].pop("slot_effect"))
         return rebuild(
-            populate(scenario.world, scenario.seed), Intercepts(**solved["intercepts"]), solved["familiar"], marginals
+            populate(scenario.world, scenario.seed),
+            Solved(intercepts=intercepts, slot_effect=slot_effect, **solved["solved"]),
+            marginals,
         )
-    except (KeyError, TypeError) as error:
+    except TypeError as error:  # an intercept of another name
         raise Refused(f"{folder / WORLD} is damaged: {error}") from error

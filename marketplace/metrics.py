@@ -44,6 +44,8 @@ METRICS = (
     Metric("scored", "platform", "scored", "requests", "candidates per request", ""),
     Metric("ad_diversity", "user", "cuisines", USERS, "cuisines seen per active user", "up"),
     Metric("GMV", "user", "gmv_usd", USERS, "USD of orders after ad clicks, per active user", "up"),
+    Metric("organic_orders", "user", "organic_orders", USERS, "orders that follow no ad, per active user", "up"),
+    Metric("total_GMV", "user", "all_gmv_usd", USERS, "USD of orders with and without ads, per active user", "up"),
     Metric("long_click_rate", "user", "long_clicks", "impressions", "long clicks per impression", "up"),
     Metric("hide_rate", "user", "hides", "impressions", "hides per impression", "down"),
 )
@@ -57,24 +59,24 @@ class Moments(NamedTuple):
     cov: FloatArray  # (len(MOMENTS), len(MOMENTS))
 
 
-def moments_by_arm(table: FloatArray, arm: IdArray, budget_usd: float, shares: tuple[float, ...]) -> list[Moments]:
+def moments_by_arm(table: FloatArray, arm: IdArray, budget_usd: float, n_arms: int) -> list[Moments]:
     """Moments of each arm.
 
     Args:
         table: (U, len(counters.NAMES)).
         arm: (U,) of each user.
-        budget_usd: All budgets of the period; an arm's part is its share of the users.
-        shares: Expected share of users in each arm.
+        budget_usd: All budgets of the period; each active user has an equal part, so an arm has the part of its users.
+        n_arms: Arms, counted from 0.
 
     Returns:
-        One per arm, over the users that came at least once; assignment decides neither whether nor how often they come.
+        One per arm, over the users that came at least once; only fatigue lets the arm decide who those are.
     """
     came = table[:, NAMES.index("requests")] > 0
+    part = budget_usd / max(int(came.sum()), 1)
     out = []
-    for position, share in enumerate(shares):
+    for position in range(n_arms):
         rows = table[came & (arm == position)]
         n = len(rows)
-        part = budget_usd * share / max(n, 1)
         full = np.column_stack([rows, np.ones(n), np.full(n, part)])
         mean = full.mean(axis=0) if n else np.zeros(len(MOMENTS))
         cov = np.cov(full, rowvar=False) if n > 1 else np.zeros((len(MOMENTS), len(MOMENTS)))

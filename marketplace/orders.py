@@ -1,9 +1,11 @@
-"""Orders: conversions on their way, placed some time after the click that led to them."""
+"""Orders: conversions of all types on their way, placed some time after the click (or the sight) that led to them."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from synth.types import CHECKOUT, IntArray, Requests, Visits
 
 Orders = NDArray[Any]  # of ORDER, one per order
 
@@ -16,8 +18,10 @@ ORDER = np.dtype(
         ("store", np.int32),
         ("campaign", np.int32),
         ("arm", np.int16),
-        ("attributed", np.bool_),  # placed inside the attribution window, both ends included
-        ("click_ms", np.int64),
+        ("event", np.int8),  # position in EVENTS
+        ("attributed", np.bool_),  # the campaign's goal, placed inside the attribution window, both ends included
+        ("click_ms", np.int64),  # -1 where the ad was seen and not clicked
+        ("shown_ms", np.int64),
         ("price_micros", np.int64),  # due when attributed; fixed at the impression
         ("value_micros", np.int64),  # basket
     ]
@@ -29,7 +33,23 @@ def no_orders() -> Orders:
     return np.empty(0, ORDER)
 
 
+def organic_orders(requests: Requests, visits: Visits) -> Orders:
+    """Orders of the requests' organic surface, which no campaign has a part in."""
+    orders = np.zeros(len(requests), ORDER)
+    for name in ("ad", "campaign", "arm", "click_ms"):
+        orders[name] = -1
+    orders["request"], orders["user"], orders["store"] = requests.id, requests.user, visits.ordered
+    orders["time_ms"] = orders["shown_ms"] = requests.time_ms
+    orders["event"], orders["value_micros"] = CHECKOUT, visits.value_micros
+    return orders
+
+
+def remembered(orders: Orders) -> tuple[IntArray, IntArray, IntArray]:
+    """User, store and time of orders, each (m,)."""
+    return orders["user"].astype(np.int64), orders["store"].astype(np.int64), orders["time_ms"].copy()
+
+
 def in_time(orders: list[Orders]) -> Orders:
-    """All of them, by time, ties by request and ad."""
+    """All of them, by time, ties by request, ad and event."""
     together = np.concatenate([no_orders(), *orders])
-    return together[np.lexsort((together["ad"], together["request"], together["time_ms"]))]
+    return together[np.lexsort((together["event"], together["ad"], together["request"], together["time_ms"]))]

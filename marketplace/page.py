@@ -1,4 +1,4 @@
-"""The report as a page: one file, charts included."""
+"""The report and the portrait of a world as pages: one file each, charts included."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from marketplace import words
 from marketplace.charts import calibration_chart, lift_chart, pacing_chart
+from marketplace.portrait_charts import portrait_charts
 
 
 def render_html(content: dict[str, Any]) -> str:
@@ -22,12 +23,25 @@ def render_html(content: dict[str, Any]) -> str:
             ],
             "pacing": pacing_chart(content["pacing"]).to_html(full_html=False, include_plotlyjs=False),
         }
+    return _render("report.html.j2", content, {name: _safe(chart) for name, chart in charts.items()})
+
+
+def render_portrait(content: dict[str, Any]) -> str:
+    """The page of a world, which needs nothing beside it."""
+    charts = [
+        {"title": title, "caption": caption, "markup": Markup(
+            figure.to_html(full_html=False, include_plotlyjs=place == 0, div_id=f"chart-{place}")
+        )}
+        for place, (title, caption, figure) in enumerate(portrait_charts(content))
+    ]  # fmt: skip
+    return _render("world.html.j2", content, charts)
+
+
+def _render(template: str, content: dict[str, Any], charts: Any) -> str:
     environment = Environment(
         loader=PackageLoader("marketplace"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    template = environment.get_template("report.html.j2")
-    marked = {name: _safe(chart) for name, chart in charts.items()}
-    return template.render(content=content, charts=marked, words=words)
+    return environment.get_template(template).render(content=content, charts=charts, words=words)
 
 
 def _safe(chart: Any) -> Any:

@@ -1,6 +1,7 @@
 """Record: how a tick becomes rows of the log and of the truth file."""
 
 import hashlib
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -12,8 +13,10 @@ from marketplace.serve import Offers, Scored
 from marketplace.tick import Placed, Shown
 from models.schema import Kind, Schema, Side
 from synth import draws
+from synth.content import Content
 from synth.draws import Cause
-from synth.types import FloatArray, IntArray
+from synth.traffic import session_of
+from synth.types import BoolArray, FloatArray, IntArray
 
 
 class Tick(NamedTuple):
@@ -24,6 +27,7 @@ class Tick(NamedTuple):
     shown: Shown
     placed: Placed
     multiplier: FloatArray  # (c,)
+    displaced: BoolArray  # (n,) the organic order did not come, for one after an ad
 
 
 class Recorder(Protocol):
@@ -42,9 +46,10 @@ class LogRecorder:
     A context: leaving it waits for the files.
     """
 
-    def __init__(self, folder: Path, schema: Schema, candidate_share: float, seed: int) -> None:
+    def __init__(self, folder: Path, schema: Schema, content: Content, candidate_share: float, seed: int) -> None:
         self.candidate_share, self.seed = candidate_share, seed
         self.log, self.truth = Writer(folder / "log", schema), Writer(folder / "truth", TRUTH)
+        self.log.write_once("stores", {"store": np.arange(len(content.text))} | content._asdict())
 
     def __enter__(self) -> Self:
         return self
@@ -59,13 +64,23 @@ class LogRecorder:
         _requests(self.log, tick.scored)
         _impressions(self.log, tick, sold)
         _conversions(self.log, tick.placed)
+        _organic(self.log, tick)
         _candidates(self.log, tick, self.candidate_share, self.seed)
         truth = tick.shown.truth
         self.truth.add(
             "impressions",
             {
                 "request": tick.scored.requests.id[sold[0]], "slot": sold[1], "ad": tick.shown.ad[sold],
-                "examination": truth.examination[sold], "click": truth.click[sold], "conversion": truth.conversion[sold],
+                "examined": tick.shown.outcomes.examined[sold],
+                **{f.name: getattr(truth, f.name)[sold] for f in fields(truth)},
+            },
+        )  # fmt: skip
+        visits = tick.scored.visits
+        self.truth.add(
+            "requests",
+            {
+                "request": tick.scored.requests.id, "need": visits.need, "organic": 1 - np.prod(1 - visits.chance, axis=1),
+                "organic_store": visits.ordered, "displaced": tick.displaced,
             },
         )  # fmt: skip
 
@@ -85,15 +100,15 @@ def _names(schema: Schema, kind: Kind, side: Side) -> list[str]:
 
 def _requests(log: Writer, scored: Scored) -> None:
     requests, batch = scored.requests, scored.batch
-    (history,) = _names(log.schema, Kind.LIST, Side.REQUEST)
+    lists = _names(log.schema, Kind.LIST, Side.REQUEST)
     categorical = _names(log.schema, Kind.CATEGORICAL, Side.REQUEST)
     dense = _names(log.schema, Kind.DENSE, Side.REQUEST)
     log.add(
         "requests",
         {
-            "request": requests.id, "time_ms": requests.time_ms, "user": requests.user, "arm": scored.arm,
-            **dict(zip(categorical, batch.categorical.T, strict=True)), **dict(zip(dense, batch.dense.T, strict=True)),
-            history: batch.history,
+            "request": requests.id, "time_ms": requests.time_ms, "user": requests.user, "session": session_of(requests.id),
+            "arm": scored.arm, **dict(zip(categorical, batch.categorical.T, strict=True)),
+            **dict(zip(dense, batch.dense.T, strict=True)), **dict(zip(lists, batch.lists, strict=True)),
         },
     )  # fmt: skip
 
@@ -125,12 +140,27 @@ def _impressions(log: Writer, tick: Tick, sold: tuple[IntArray, ...]) -> None:
 
 
 def _conversions(log: Writer, placed: Placed) -> None:
-    same = "request", "time_ms", "user", "arm", "ad", "campaign", "click_ms", "attributed", "value_micros"
+    same = (
+        "request", "time_ms", "user", "arm", "ad", "campaign", "event", "shown_ms", "click_ms", "attributed", "value_micros",
+    )  # fmt: skip
     log.add(
         "conversions",
         {name: placed.orders[name] for name in same}
         | {"billed_micros": placed.billed_micros, "unbilled_micros": placed.unbilled_micros},
     )
+
+
+def _organic(log: Writer, tick: Tick) -> None:
+    """Orders that follow no ad."""
+    requests, visits = tick.scored.requests, tick.scored.visits
+    own = (visits.ordered >= 0) & ~tick.displaced
+    log.add(
+        "organic",
+        {
+            "request": requests.id[own], "time_ms": requests.time_ms[own], "user": requests.user[own],
+            "store": visits.ordered[own], "value_micros": visits.value_micros[own],
+        },
+    )  # fmt: skip
 
 
 def _candidates(log: Writer, tick: Tick, share: float, seed: int) -> None:

@@ -12,8 +12,10 @@ from marketplace.market import WORLD
 from marketplace.metrics import METRICS, Moments
 from marketplace.runs import read_json
 from marketplace.scenario import Scenario
+from marketplace.shape import check_result, check_scores
 from marketplace.stats import SRM_ALARM, effect, sample_ratio_p, true_lift
-from synth.types import HOUR_MS
+from synth.traffic import weekday_factor
+from synth.types import CHECKOUT, HOUR_MS
 
 _BINS = 20  # of the calibration curve, equally full
 
@@ -24,12 +26,12 @@ def build_report(folder: Path, scenario: Scenario, stages: dict[str, Any]) -> di
     Raises:
         Refused: If a file of the run is missing or damaged.
     """
-    simulations = {name: read_json(folder / "simulations" / name / "result.json") for name in stages["simulations"]}
+    simulations = {name: _result(folder / "simulations" / name / "result.json") for name in stages["simulations"]}
     moments = {name: [_moments(arm) for arm in result["arms"]] for name, result in simulations.items()}
     content: dict[str, Any] = {
         "scenario": scenario.name, "description": scenario.description, "seed": scenario.seed,
         "log_days": scenario.calendar.log_days, "test_days": scenario.calendar.test_days,
-        "models": read_json(folder / "models.json"), "marginals": _marginals(folder),
+        "models": _scores(folder / "models.json"), "marginals": _marginals(folder, scenario),
         "stages": _stages(stages), "digests": _digests(stages),
     }  # fmt: skip
     if "ab" in simulations:
@@ -41,6 +43,18 @@ def build_report(folder: Path, scenario: Scenario, stages: dict[str, Any]) -> di
         }
     if "aa" in simulations:
         content["aa"] = [{"metric": m.name} | effect(m, *moments["aa"])._asdict() for m in METRICS]
+    return content
+
+
+def _result(path: Path) -> Any:
+    content = read_json(path)
+    check_result(content, str(path))
+    return content
+
+
+def _scores(path: Path) -> Any:
+    content = read_json(path)
+    check_scores(content, str(path))
     return content
 
 
@@ -71,13 +85,16 @@ def _cost(simulations: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
     def usd(arm: dict[str, Any]) -> float:
         return usd_per_million(arm["predict_s"], max(arm["requests"], 1), arm["device"], scenario.cost)
 
+    def lift(before: float, after: float) -> float | None:
+        return after / before - 1 if before > 0 else None
+
     control, treatment = (usd(arm) for arm in simulations["ab"]["arms"])
     truth = None
     if "control" in simulations and "treatment" in simulations:
-        truth = usd(simulations["treatment"]["arms"][0]) / usd(simulations["control"]["arms"][0]) - 1
+        truth = lift(usd(simulations["control"]["arms"][0]), usd(simulations["treatment"]["arms"][0]))
     return {
         "metric": "infra_cost", "group": "platform", "unit": "USD per million requests", "good": "down",
-        "control": control, "treatment": treatment, "lift": treatment / control - 1, "low": None, "high": None,
+        "control": control, "treatment": treatment, "lift": lift(control, treatment), "low": None, "high": None,
         "p_value": None, "why": "measured scoring time", "true_lift": truth, "covered": None,
     }  # fmt: skip
 
@@ -92,25 +109,41 @@ def _srm(result: dict[str, Any], moments: list[Moments]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _marginals(folder: Path) -> list[dict[str, Any]]:
-    """Asked, solved for in the pilot, and found in the log; the last from the probabilities behind the log's impressions."""
+def _marginals(folder: Path, scenario: Scenario) -> list[dict[str, Any]]:
+    """Asked, solved for in the pilot, and found in the log; rates from the probabilities behind the log's impressions."""
     marginals = read_json(folder / "truth" / WORLD)["marginals"]
+    log, truth = folder / "log", folder / "truth"
     (row,) = _rows(
         """
         WITH shown AS (
-            SELECT i.known_orders > 0 AS known, examination * click AS clicks, examination * click * conversion AS orders,
-                   i.clicked, i.long_clicked, i.hidden
-            FROM read_parquet(?) i JOIN read_parquet(?) t USING (request, slot)
-        )
-        SELECT avg(clicks) AS ctr, sum(orders) / sum(clicks) AS cvr,
+            SELECT known, examination * click AS clicks, examination * click * cart AS in_cart,
+                   examination * click * cart * checkout AS orders,
+                   examination * click * (1 - (1 - long_click) * (1 - cart)) AS long_clicks,
+                   examination * (1 - click) * hide AS hides,
+                   examination * click * sign_up AS sign_ups, examination * (1 - click) * post_view AS post_views
+            FROM read_parquet(?)
+        ), checkouts AS (SELECT * FROM read_parquet(?) WHERE event = ?)
+        SELECT avg(clicks) AS ctr, sum(orders) / sum(clicks) AS cvr, sum(in_cart) / sum(clicks) AS carts,
+               sum(sign_ups) / sum(clicks) AS sign_up_rate, avg(post_views) AS post_view_rate,
                sum(orders) FILTER (known) / sum(orders) AS repurchase_positives,
                sum(1 - orders) FILTER (known) / sum(1 - orders) AS repurchase_negatives,
-               count(*) FILTER (long_clicked) / count(*) FILTER (clicked) AS long_click_share,
-               count(*) FILTER (hidden) / count(*) AS hide_rate
+               sum(long_clicks) / sum(clicks) AS long_click_share, avg(hides) AS hide_rate,
+               (SELECT count(*) FROM read_parquet(?)) AS organic, sum(orders) + sum(post_views) AS bought,
+               (SELECT avg(value_micros) / 1e6 FROM checkouts WHERE click_ms >= 0) AS basket_usd,
+               (SELECT count(DISTINCT session) FROM read_parquet(?)) AS sessions
         FROM shown
         """,
-        folder / "log" / "impressions" / "*.parquet", folder / "truth" / "impressions" / "*.parquet",
+        truth / "impressions" / "*.parquet", log / "conversions" / "*.parquet", CHECKOUT, log / "organic" / "*.parquet",
+        log / "requests" / "*.parquet",
     )  # fmt: skip
+    row["organic_share"] = row["organic"] / (row["organic"] + row["bought"])
+    days = weekday_factor(scenario.world.traffic)[np.arange(scenario.calendar.log_days) % 7].sum()
+    row["sessions_per_day"] = row["sessions"] / (scenario.world.population.users * days)
+    looks = _rows(
+        "SELECT slot, avg(examination) AS looked FROM read_parquet(?) GROUP BY slot ORDER BY slot",
+        truth / "impressions" / "*.parquet",
+    )
+    row |= {f"slot_effect_{at['slot'] + 1}": at["looked"] / looks[0]["looked"] for at in looks}
     return [marginal | {"logged": row.get(marginal["name"])} for marginal in marginals]
 
 
@@ -152,12 +185,12 @@ def _calibration(simulation: Path, result: dict[str, Any], scenario: Scenario) -
     return [row | {"arm": names[row["arm"]]} for row in rows]
 
 
-def _rows(query: str, *files: Path) -> list[dict[str, Any]]:
+def _rows(query: str, *files: Path | int) -> list[dict[str, Any]]:
     with duckdb.connect() as db:
         try:
-            found = db.execute(query, [str(file) for file in files])
+            found = db.execute(query, [str(file) if isinstance(file, Path) else file for file in files])
         except duckdb.Error as error:
-            raise Refused(f"{files[0].parent} is damaged: {str(error).splitlines()[0]}") from error
+            raise Refused(f"{Path(str(files[0])).parent} is damaged: {str(error).splitlines()[0]}") from error
         names = [column[0] for column in found.description]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 

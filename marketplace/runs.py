@@ -1,5 +1,6 @@
 """Run folders: what a command leaves behind. A folder appears complete or not at all."""
 
+import errno
 import json
 import os
 import shutil
@@ -15,9 +16,9 @@ from typing import Any
 
 from marketplace.errors import Refused
 from marketplace.scenario import Scenario, load_scenario
+from marketplace.shape import check_manifest
 
 MANIFEST, SCENARIO = "manifest.json", "scenario.json"
-STAGES = ("log", "models", "simulations", "report")
 _STAGING = ".unfinished-"
 _PACKAGES = ("duckdb", "lightgbm", "numba", "numpy", "pyarrow", "scikit-learn", "simpy", "tea-tasting", "torch")
 
@@ -79,10 +80,25 @@ class Draft:
             "python": sys.version.split()[0],
             "versions": {name: version(name) for name in _PACKAGES},
             "stages": self.stages,
-        }
+            "files": {
+                str(path.relative_to(self.folder)): path.stat().st_size
+                for path in sorted(self.folder.rglob("*")) if path.is_file()
+            },
+        }  # fmt: skip
 
     def adopt(self, stage: str, run: Run, names: tuple[str, ...]) -> None:
-        """Take over a finished stage of another run: its files are linked (copied across file systems), never changed."""
+        """Take over a finished stage of another run: its files are linked (copied across file systems), never changed.
+
+        Raises:
+            Refused: If a file of the stage is missing or not as large as it was.
+        """
+        for path, size in run.manifest["files"].items():
+            if Path(path).parts[0] not in names:
+                continue
+            if not (run.folder / path).is_file():
+                raise Refused(f"run folder {run.folder} is not whole: {path} is missing")
+            if (run.folder / path).stat().st_size != size:
+                raise Refused(f"run folder {run.folder} is damaged: {path} is not as large as it was")
         for name in names:
             source = run.folder / name
             if source.is_dir():
@@ -104,9 +120,13 @@ def _publish(staging: Path, parent: Path, name: str) -> Path:
     stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     for attempt in range(1, 1000):
         final = parent / (stem if attempt == 1 else f"{stem}-{attempt}")
-        if not final.exists():
-            staging.rename(final)
-            return final
+        if final.exists():
+            continue
+        try:
+            return staging.rename(final)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another run took the name just now
+                raise
     raise Refused(f"runs folder {parent}: no free name for {stem}")
 
 
@@ -121,15 +141,13 @@ def open_run(folder: Path) -> Run:
         raise Refused(f"run folder {folder}: there is none")
     try:
         manifest = json.loads(path.read_text())
-        stages = manifest["stages"]
     except FileNotFoundError:
         raise Refused(
             f"run folder {folder}: {MANIFEST} is missing, the run was interrupted or this is no run"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise Refused(f"run folder {folder}: {MANIFEST} is damaged: {error}") from None
-    if not isinstance(stages, dict) or not set(stages) <= set(STAGES):
-        raise Refused(f"run folder {folder}: {MANIFEST} is damaged: stages are {stages!r}")
+    check_manifest(manifest, f"run folder {folder}: {MANIFEST}")
     return Run(folder=folder, manifest=manifest)
 
 
@@ -154,7 +172,23 @@ def scenario_of(source: Path, overrides: list[str], seed: int | None) -> tuple[S
 
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON."""
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all.
+
+    Raises:
+        Refused: If it cannot be written.
+    """
+    staging = path.with_name(f"{_STAGING}{uuid.uuid4().hex[:8]}")
+    try:
+        staging.write_text(text)
+        staging.replace(path)
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror or error}") from error
+    finally:
+        staging.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

@@ -35,6 +35,9 @@ class AuctionConfig(Strict):
     reserve_cpa_usd: NonNegative = Field(0.0, description="least price of a conversion")
     reserve_ocpm_usd: NonNegative = Field(0.0, description="least price of an impression, for oCPM campaigns")
     attribution_days: Positive = Field(7.0, description="a conversion is attributed up to so long after the click")
+    view_attribution_days: NonNegative = Field(
+        0.0, description="and up to so long after an ad that was seen and not clicked; 0 is never"
+    )
 
 
 class PacingConfig(Strict):
@@ -43,7 +46,7 @@ class PacingConfig(Strict):
     pacer: Literal["dual", "pid", "pace", "throttling", "hard_stop", "none"] = Field(
         "dual", description="pace for first_price only; hard_stop counts charges still to come, none does not"
     )
-    interval_minutes: int = Field(30, ge=1, le=1440)
+    interval_minutes: int = Field(30, ge=1, le=240)
     step: Positive = Field(
         2.0,
         description="dual, throttling: change of mu, or of the probability, for one daily budget spent ahead of plan",
@@ -54,9 +57,11 @@ class PacingConfig(Strict):
     lowest: float = Field(0.01, gt=0, le=1, description="pid, pace, throttling: least multiplier or probability")
 
     @model_validator(mode="after")
-    def _divides_the_hour(self) -> Self:
-        if 1440 % self.interval_minutes:
-            raise ValueError(f"interval_minutes is {self.interval_minutes}, it must divide a day of 1440 minutes")
+    def _divides_a_part_of_the_day(self) -> Self:
+        if 240 % self.interval_minutes:  # schedules change with the part of the day
+            raise ValueError(
+                f"interval_minutes is {self.interval_minutes}, it must divide the 240 of a part of the day"
+            )
         return self
 
 
@@ -167,10 +172,14 @@ def load_scenario(path: Path, overrides: Iterable[str] = (), seed: int | None = 
         text = path.read_text()
     except OSError as error:
         raise Refused(f"scenario {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Refused(f"scenario {path} is not UTF-8: {error.reason} at byte {error.start}") from error
     try:
         tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
         raise Refused(f"scenario {path}: {error}") from error
+    if not isinstance(tree, dict):
+        raise Refused(f"scenario {path}: it holds a {type(tree).__name__}, not settings")
     for override in overrides:
         _lay_over(tree, override)
     if seed is not None:
@@ -186,8 +195,8 @@ def _lay_over(tree: dict[str, Any], override: str) -> None:
     if not equals or not key.strip():
         raise Refused(f"--set {override!r}: write key=value, such as auction.squash=0.5")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        (value,) = tomllib.loads(f"value = {text}").values()
+    except (tomllib.TOMLDecodeError, ValueError):  # text without quotes; or of lines that set more than one value
         value = text
     *parents, leaf = key.strip().split(".")
     for depth, parent in enumerate(parents):

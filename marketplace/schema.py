@@ -1,12 +1,15 @@
 """The columns of this marketplace's log."""
 
 from models.schema import Column, Kind, Schema, Side
+from synth.campaigns import GOALS
 from synth.config import WorldConfig
+from synth.types import EVENTS
 
 
 def log_schema(world: WorldConfig) -> Schema:
     """The log's tables; their cardinalities come from the world's sizes."""
     population, catalogue, campaigns = world.population, world.catalogue, world.campaigns
+    n_dishes = catalogue.cuisines * catalogue.dishes_per_cuisine
     ads = campaigns.count * campaigns.stores_per_campaign
 
     def category(name: str, side: Side, cardinality: int) -> Column:
@@ -17,6 +20,15 @@ def log_schema(world: WorldConfig) -> Schema:
 
     def identity(name: str, dtype: str = "int32", cardinality: int = 0) -> Column:
         return Column(name=name, kind=Kind.ID, dtype=dtype, cardinality=cardinality)
+
+    def stores(name: str, values_of: str, cardinality: int, unit: str, *, ordered: bool) -> Column:
+        return Column(
+            name=name, kind=Kind.LIST, dtype="list<int32>", side=Side.REQUEST, cardinality=cardinality,
+            values_of=values_of, ordered=ordered, unit=unit,
+        )  # fmt: skip
+
+    def vector(name: str, width: int) -> Column:
+        return Column(name=name, kind=Kind.VECTOR, dtype="float32", side=Side.AD, width=width)
 
     def time(name: str) -> Column:
         return Column(name=name, kind=Kind.TIME, dtype="int64", unit="ms since the start")
@@ -45,19 +57,21 @@ def log_schema(world: WorldConfig) -> Schema:
                 request,
                 time("time_ms"),
                 identity("user", cardinality=population.users),
+                identity("session", "int64"),
                 identity("arm", "int16"),
                 category("hour", Side.REQUEST, 24),
                 category("weekday", Side.REQUEST, 7),
                 category("region", Side.REQUEST, population.regions),
                 category("platform", Side.REQUEST, len(population.platform_share)),
                 category("cohort", Side.REQUEST, population.segments),
+                category("surface", Side.REQUEST, len(world.feed.surfaces)),
+                category("query", Side.REQUEST, n_dishes),
                 dense("user_orders", Side.REQUEST, "log(1 + orders in the user's history)"),
                 dense("user_clicks", Side.REQUEST, "log(1 + ad clicks since the start)"),
                 dense("user_impressions", Side.REQUEST, "log(1 + ad impressions since the start)"),
-                Column(
-                    name="history", kind=Kind.LIST, dtype="list<int32>", side=Side.REQUEST,
-                    cardinality=catalogue.stores, values_of="store", unit="stores that the user has ordered from",
-                ),
+                stores("history", "store", catalogue.stores, "stores that the user has ordered from", ordered=False),
+                stores("views", "store", catalogue.stores, "looked at in the session, most recent first", ordered=True),
+                stores("viewed_dishes", "dish", n_dishes, "dishes of those stores", ordered=True),
             ),
             "impressions": (
                 request,
@@ -69,13 +83,19 @@ def log_schema(world: WorldConfig) -> Schema:
                 category("store", Side.AD, catalogue.stores),
                 category("campaign", Side.AD, campaigns.count),
                 category("cuisine", Side.AD, catalogue.cuisines),
+                category("dish", Side.AD, n_dishes),
+                category("goal", Side.AD, len(GOALS)),
                 dense("store_price", Side.AD, "log of price level"),
+                dense("store_rating", Side.AD, "stars of customers, standardised"),
                 dense("store_orders", Side.AD, "log(1 + known orders)"),
                 dense("ad_ctr", Side.AD, "log of clicks over those expected of a mean ad in its slots, smoothed"),
                 dense("ad_cvr", Side.AD, "log of orders over those expected of a mean ad, smoothed"),
                 dense("known_orders", Side.CROSS, "log(1 + orders of the user from the store)"),
                 dense("days_since_order", Side.CROSS, "log(1 + days since the user's last order from the store), -1 never"),
                 dense("cuisine_share", Side.CROSS, "share of the user's stores with the store's cuisine"),
+                dense("viewed_dish", Side.CROSS, "share of the session's views with the store's dish"),
+                dense("viewed_cuisine", Side.CROSS, "share of the session's views with the store's cuisine"),
+                dense("query_match", Side.CROSS, "1 if the query is for the store's dish, 1/2 if for its cuisine"),
                 *predicted,
                 price,
                 money("billed_micros", "micros of USD billed for the impression and its click"),
@@ -91,11 +111,20 @@ def log_schema(world: WorldConfig) -> Schema:
                 identity("arm", "int16"),
                 identity("ad", cardinality=ads),
                 identity("campaign", cardinality=campaigns.count),
+                identity("event", "int8", len(EVENTS)),
+                time("shown_ms"),
                 time("click_ms"),
                 flag("attributed"),
                 money("value_micros", "micros of USD, basket"),
                 money("billed_micros"),
                 money("unbilled_micros", "micros of USD due beyond the budget"),
+            ),
+            "organic": (
+                request,
+                time("time_ms"),
+                identity("user", cardinality=population.users),
+                identity("store", cardinality=catalogue.stores),
+                money("value_micros", "micros of USD, basket"),
             ),
             "candidates": (
                 request,
@@ -104,6 +133,11 @@ def log_schema(world: WorldConfig) -> Schema:
                 identity("ad", cardinality=ads),
                 *predicted,
                 identity("slot", "int16", len(world.feed.slot_effect)),
+            ),
+            "stores": (
+                identity("store", cardinality=catalogue.stores),
+                vector("text", world.content.text),
+                vector("visual", world.content.visual),
             ),
         }
     )  # fmt: skip

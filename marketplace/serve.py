@@ -15,11 +15,10 @@ from marketplace.features import Features
 from marketplace.scenario import AuctionConfig, Scenario
 from marketplace.stopwatch import Stopwatch
 from models.data import Batch, Predictions
-from synth.campaigns import PRICINGS
-from synth.habits import Habits
+from synth.campaigns import GOALS, PRICINGS
 from synth.retrieval import Pool
-from synth.types import BoolArray, Float32Array, FloatArray, IdArray, IntArray, Requests
-from synth.world import World
+from synth.types import BoolArray, Float32Array, FloatArray, IdArray, IntArray, Requests, Visits
+from synth.world import Minds, World
 
 _ROWS, _MOST_ROWS = 128, 512  # a thread takes a multiple of the first, up to the second, at a time
 
@@ -41,7 +40,9 @@ class Terms(NamedTuple):
     pricing: IdArray  # (c,) a `Pricing`
     bid_usd: FloatArray  # (c,)
     reserve_usd: FloatArray  # (c,) per billable event
+    goal: IdArray  # (c,) position in GOALS
     ad_campaign: IdArray  # (A,)
+    ad_value_usd: FloatArray  # (A,) of an order, by the advertiser's list of products and prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +50,7 @@ class Scored:
     """A tick of requests with everything that does not depend on budgets."""
 
     requests: Requests
+    visits: Visits
     arm: IdArray  # (n,)
     ad: IdArray  # (n, k) candidates
     campaign: IdArray  # (n, k)
@@ -64,14 +66,17 @@ def campaign_terms(scenario: Scenario, world: World) -> Terms:
     reserve = {
         Pricing.CPM: auction.reserve_cpm_usd, Pricing.CPC: auction.reserve_cpc_usd,
         Pricing.CPA: auction.reserve_cpa_usd, Pricing.OCPM: auction.reserve_ocpm_usd,
+        Pricing.VALUE: auction.reserve_ocpm_usd,
     }  # fmt: skip
-    campaigns = world.population.campaigns
+    campaigns, basket = world.population.campaigns, scenario.world.marginals.basket_usd
     pricing = np.array([Pricing[name.upper()] for name in PRICINGS], np.int32)[campaigns.pricing]
     return Terms(
         pricing=pricing,
         bid_usd=campaigns.bid_usd,
         reserve_usd=np.array([reserve[Pricing(p)] for p in pricing]),
+        goal=campaigns.goal,
         ad_campaign=world.population.ads.campaign,
+        ad_value_usd=basket * np.exp(world.population.stores.log_price[world.population.ads.store].astype(np.float64)),
     )
 
 
@@ -90,10 +95,12 @@ def mechanism_of(auction: AuctionConfig, slot_effect: Sequence[float]) -> Mechan
 
 def score(
     requests: Requests,
+    visits: Visits,
+    views: IdArray,
     arm_of: IdArray,
     arms: tuple[Arm, ...],
     world: World,
-    habits: Habits,
+    minds: Minds,
     pool: Pool,
     features: Features,
     terms: Terms,
@@ -101,7 +108,11 @@ def score(
     n_threads: int,
     seconds: Counter[str],
 ) -> Scored:
-    """Retrieve, observe and predict; rows go to the threads in blocks, and no row depends on its block."""
+    """Retrieve, observe and predict; rows go to the threads in blocks, and no row depends on its block.
+
+    Args:
+        views: (n, L) stores that the users looked at in the session, most recent first.
+    """
     n, k = len(requests), world.population.config.feed.candidates
     pctr, pcvr = np.empty((n, k), np.float32), np.empty((n, k), np.float32)
     ad = np.empty((n, k), np.int32)
@@ -113,9 +124,10 @@ def score(
         stop = min(start + size, n)
         some = requests.rows(start, stop)
         clock = Stopwatch(spent)
-        ad[start:stop] = world.candidates(some, habits, pool)
+        query = visits.query[start:stop]
+        ad[start:stop] = world.candidates(some, query, minds, pool)
         clock.lap("retrieve")
-        batch = features.observe(some, ad[start:stop])
+        batch = features.observe(some, query, views[start:stop], ad[start:stop])
         clock.lap("observe")
         for position, arm in enumerate(arms):
             rows = np.flatnonzero(arm_of[start:stop] == position)
@@ -132,6 +144,7 @@ def score(
         seconds.update(spent)
     return Scored(
         requests=requests,
+        visits=visits,
         arm=arm_of,
         ad=ad,
         campaign=np.where(ad >= 0, terms.ad_campaign[ad], np.int32(-1)),
@@ -154,9 +167,11 @@ def offers_of(
     scored: Scored, terms: Terms, multiplier: FloatArray, active: BoolArray, takes_part: BoolArray | None = None
 ) -> Offers:
     """The bids of all candidates whose campaign is `active`; if `takes_part` (n, k) is given, whole bids of those alone."""
+    clicks_will_do = (terms.goal == GOALS.index("click"))[scored.campaign]
     bid, quality = competing_bids(
         scored.campaign, terms.pricing, terms.bid_usd, multiplier if takes_part is None else np.ones_like(multiplier),
-        active, scored.pctr, scored.pcvr,
+        active, scored.pctr, np.where(clicks_will_do, np.float32(1.0), scored.pcvr),
+        terms.ad_value_usd.astype(np.float32)[scored.ad],
     )  # fmt: skip
     if takes_part is not None:
         bid[~takes_part] = 0.0

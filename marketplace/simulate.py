@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import simpy
@@ -12,23 +13,25 @@ import simpy
 from auction.types import MICROS
 from marketplace.assignment import Assignment
 from marketplace.counters import Counters, new_counters
-from marketplace.orders import Orders
+from marketplace.orders import in_time, organic_orders, remembered
 from marketplace.record import Recorder, Tick
 from marketplace.scenario import Scenario
 from marketplace.serve import Arm, Scored, campaign_terms, score
 from marketplace.state import State, pacer_of
 from marketplace.stopwatch import Stopwatch
-from marketplace.tick import run_tick, spending_of
+from marketplace.tick import Window, run_tick, spending_of
 from synth import draws
 from synth.draws import Cause
+from synth.fatigue import tire
 from synth.habits import record_orders
 from synth.retrieval import Pool
 from synth.traffic import expected_share
-from synth.types import DAY_MS, BoolArray, FloatArray, IntArray, Requests
+from synth.types import CART, CHECKOUT, DAY_MS, BoolArray, FloatArray, IntArray, Outcomes, Requests, Visits
 from synth.world import World
 
 _Process = Generator[simpy.Event]
 _MINUTE_MS = 60_000
+_BLOCK = 512  # requests whose views are drawn at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,9 +93,12 @@ def simulate(
         )  # fmt: skip
         env = simpy.Environment(initial_time=first_day * DAY_MS)
         # at one moment they act in this order, which SimPy keeps: the longer the interval, the earlier it was scheduled
-        for process in (market.keep_days, market.publish, market.pace, market.serve):
-            env.process(process(env))
+        processes = [process(env) for process in (market.keep_days, market.publish, market.pace, market.serve)]
+        for process in processes:
+            env.process(process)
         env.run(until=(first_day + days) * DAY_MS)
+        for process in processes:
+            process.close()  # else it would hold the market, and the market it, until the garbage is collected
         market.end_interval()
         recorder.end_day(first_day + days - 1)
     return Result(
@@ -100,6 +106,14 @@ def simulate(
         unbilled_micros=market.unbilled, n_requests=sum(market.served.values()),
         wall_s=time.perf_counter() - started, cpu_s=dict(market.cpu), requests_by_arm=dict(market.served),
     )  # fmt: skip
+
+
+class _Felt(NamedTuple):
+    """What users remember of a tick."""
+
+    requests: Requests
+    outcomes: Outcomes
+    orders: tuple[IntArray, IntArray, IntArray]  # (m,) each: user, store, time
 
 
 class _Market:
@@ -115,11 +129,12 @@ class _Market:
         self.recorder, self.threads, self.n_threads, self.tick_requests = recorder, threads, n_threads, tick_requests
         self.first_day, self.days, self.users, self.progress = first_day, days, users, progress
         self.interval_ms = scenario.pacing.interval_minutes * _MINUTE_MS
-        self.attribution_ms = int(scenario.auction.attribution_days * DAY_MS)
+        view_ms = int(scenario.auction.view_attribution_days * DAY_MS)
+        self.window = Window(int(scenario.auction.attribution_days * DAY_MS), view_ms or -1)
         self.terms = campaign_terms(scenario, world)
         self.pacer = pacer_of(scenario.pacing)
         self.counters = new_counters(len(population.users.region))
-        self.today = Requests.stack([population.requests_on(first_day, 1).rows(0, 0)])
+        self.today = world.requests_on(first_day, state.minds, 1).rows(0, 0)
         self.spent = np.zeros(len(self.terms.pricing), np.int64)
         self.plan = 0.0
         self.spent_rows: list[FloatArray] = []
@@ -136,7 +151,7 @@ class _Market:
             if day > self.first_day:
                 self.recorder.end_day(day - 1)
             self.state.ledger.refill()
-            self.today = self.world.population.requests_on(day, self.users)
+            self.today = self.world.requests_on(day, self.state.minds, self.users, self.threads)
             yield env.timeout(DAY_MS)
 
     def publish(self, env: simpy.Environment) -> _Process:
@@ -163,48 +178,65 @@ class _Market:
         self.spent = np.zeros_like(self.spent)
 
     def serve(self, env: simpy.Environment) -> _Process:
-        """Serve the requests of each pacing interval, then let users remember what they ordered."""
+        """Serve the requests of each pacing interval, then let users feel what they saw and remember what they ordered."""
         while True:
-            pool = self.world.population.pool(self.state.ledger.active[self.terms.ad_campaign])
+            population, minds = self.world.population, self.state.minds
+            pool = population.pool(self.state.ledger.active[self.terms.ad_campaign] & population.live(env.now))
             end = env.now + self.interval_ms
             first, last = np.searchsorted(self.today.time_ms, [env.now, end])
-            placed = []
+            seen: list[_Felt] = []
             for start in range(first, max(last, first + 1), self.tick_requests):
                 stop = min(start + self.tick_requests, last)
                 until = int(self.today.time_ms[stop]) if stop < last else end
-                placed.append(self._tick(self.today.rows(start, stop), until, pool))
-            for orders in placed:
-                record_orders(
-                    self.state.habits, orders["user"].astype(np.int64), orders["store"].astype(np.int64),
-                    orders["time_ms"].copy(),
-                )  # fmt: skip
+                seen.append(self._tick(self.today.rows(start, stop), until, pool))
+            for felt in seen:
+                tire(minds.fatigue, self.world.laws.tiring, felt.requests, felt.outcomes)
+                record_orders(minds.habits, *felt.orders)
             self.progress((end / DAY_MS - self.first_day) / self.days)
             yield env.timeout(self.interval_ms)
 
-    def _tick(self, requests: Requests, until_ms: int, pool: Pool) -> Orders:
-        """Serve some requests, book what came of them, and give the orders placed meanwhile."""
+    def _tick(self, requests: Requests, until_ms: int, pool: Pool) -> _Felt:
+        """Serve some requests, book what came of them, and give what users will remember."""
         state, multiplier = self.state, self.pacer.multiplier(self.state.pacing)
         arm_of = self.assignment.of_request(requests)
+        watch = Stopwatch(self.cpu)
+        visits = self._browse(requests)
+        views = state.features.see(requests, visits)
+        watch.lap("browse")
         scored = score(
-            requests, arm_of, self.arms, self.world, state.habits, pool, state.features, self.terms, self.threads,
+            requests, visits, views, arm_of, self.arms, self.world, state.minds, pool, state.features, self.terms, self.threads,
             self.n_threads, self.cpu,
         )  # fmt: skip
         offers, shown, placed, state.orders = run_tick(
-            scored, until_ms, self.arms, self.world, state.habits, state.ledger, state.orders, self.terms, multiplier,
-            self.attribution_ms, self.cpu, self._takes_part(scored, multiplier) if self.pacer.throttles else None,
+            scored, until_ms, self.arms, self.world, state.minds, state.ledger, state.orders, self.terms, multiplier,
+            self.window, self.cpu, self._takes_part(scored, multiplier) if self.pacer.throttles else None,
         )  # fmt: skip
         watch = Stopwatch(self.cpu)
         for position, arm in enumerate(self.arms):
             self.served[arm.name] += int((arm_of == position).sum())
         self.unbilled += int(shown.unbilled_micros.sum() + placed.unbilled_micros.sum())
+        bought = np.any(shown.outcomes.delay_ms[:, :, CHECKOUT] >= 0, axis=1)
+        displaced = self.world.displaced(requests, visits, bought)
+        organic = np.flatnonzero((visits.ordered >= 0) & ~displaced)
+        unasked = organic_orders(requests.take(organic), visits.take(organic))
         state.features.count_shown(requests.user, shown.ad, shown.outcomes.clicked, self.world.population.slot_effect)
         state.features.count_orders(placed.orders)
+        state.features.count_orders(unasked)
         self.spent += spending_of(scored, shown, self.terms)
-        self.counters.count_tick(scored, shown, placed, self.world.population, since_ms=self.first_day * DAY_MS)
+        self.counters.count_tick(
+            scored, shown, placed, displaced, self.world.population, since_ms=self.first_day * DAY_MS
+        )
         watch.lap("count")
-        self.recorder.tick(Tick(scored, offers, shown, placed, multiplier))
+        self.recorder.tick(Tick(scored, offers, shown, placed, multiplier, displaced))
         watch.lap("log")
-        return placed.orders
+        ties = placed.orders[placed.orders["event"] != CART]  # orders and sign-ups make a store known
+        return _Felt(requests, shown.outcomes, remembered(in_time([ties, unasked])))
+
+    def _browse(self, requests: Requests) -> Visits:
+        """What users look at before their requests; no row depends on its block."""
+        world, minds = self.world, self.state.minds
+        starts = range(0, max(len(requests), 1), _BLOCK)
+        return Visits.stack(list(self.threads.map(lambda a: world.browse(requests.rows(a, a + _BLOCK), minds), starts)))
 
     def _takes_part(self, scored: Scored, probability: FloatArray) -> BoolArray:
         """(n, k) candidates whose campaign is drawn to take part; a campaign's ads in a request share their lot."""

@@ -14,19 +14,29 @@ from marketplace.features import Features, new_features
 from marketplace.ledger import Ledger, open_ledger
 from marketplace.orders import Orders, no_orders
 from marketplace.scenario import PacingConfig, Scenario
+from synth.fatigue import Fatigue
 from synth.habits import Habits
 from synth.types import FloatArray
-from synth.world import Population
+from synth.world import Minds, World
 
 _FILE = "state.npz"
-_COUNTERS = "user_clicks", "user_impressions", "ad_clicks", "ad_examined", "ad_orders", "store_orders"
+_COUNTERS = (
+    "user_clicks",
+    "user_impressions",
+    "ad_clicks",
+    "ad_examined",
+    "ad_orders",
+    "store_orders",
+    "views",
+    "session",
+)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class State:
     """All that a simulation carries from one moment to the next."""
 
-    habits: Habits
+    minds: Minds
     features: Features
     ledger: Ledger
     pacing: FloatArray  # (c,) or (c, things remembered), state of the pacer
@@ -35,15 +45,16 @@ class State:
     def copy(self) -> "State":
         """Independent of the original from here on."""
         return State(
-            habits=self.habits.copy(), features=self.features.copy(), ledger=self.ledger.copy(),
+            minds=self.minds.copy(), features=self.features.copy(), ledger=self.ledger.copy(),
             pacing=self.pacing.copy(), orders=self.orders.copy(),
         )  # fmt: skip
 
 
-def new_state(scenario: Scenario, population: Population, budget_share: float = 1.0) -> State:
+def new_state(scenario: Scenario, world: World, budget_share: float = 1.0) -> State:
     """The market on its first morning, with `budget_share` of every budget."""
+    population = world.population
     return State(
-        habits=population.habits.copy(),
+        minds=world.minds(),
         features=new_features(population, scenario.features.smoothing),
         ledger=open_ledger(to_micros(budget_share * population.campaigns.daily_budget_usd)),
         pacing=pacer_of(scenario.pacing).init(len(population.campaigns.bid_usd)),
@@ -70,32 +81,36 @@ def save_state(state: State, folder: Path) -> None:
     state.features.publish()
     np.savez(
         folder / _FILE,
-        habits_store=state.habits.store, habits_orders=state.habits.orders, habits_last_ms=state.habits.last_ms,
-        history_store=state.features.history.store, history_orders=state.features.history.orders,
-        history_last_ms=state.features.history.last_ms, remaining=state.ledger.remaining, pacing=state.pacing,
-        orders=state.orders, **{name: getattr(state.features, name) for name in _COUNTERS},
+        **{f"habits_{name}": column for name, column in state.minds.habits._asdict().items()},
+        **{f"fatigue_{name}": column for name, column in state.minds.fatigue._asdict().items()},
+        **{f"history_{name}": column for name, column in state.features.history._asdict().items()},
+        remaining=state.ledger.remaining, pacing=state.pacing, orders=state.orders,
+        **{name: getattr(state.features, name) for name in _COUNTERS},
     )  # fmt: skip
 
 
-def load_state(scenario: Scenario, population: Population, folder: Path) -> State:
+def load_state(scenario: Scenario, world: World, folder: Path) -> State:
     """Read a state that `save_state` wrote, for the same scenario.
 
     Raises:
         Refused: If it is missing, damaged or of another market.
     """
-    state = new_state(scenario, population)
+    state, population = new_state(scenario, world), world.population
     try:
         with np.load(folder / _FILE, allow_pickle=False) as saved:
             arrays = dict(saved)
-        state.habits = Habits(*(arrays[f"habits_{name}"] for name in Habits._fields))
+        state.minds = Minds(
+            Habits(*(arrays[f"habits_{name}"] for name in Habits._fields)),
+            Fatigue(*(arrays[f"fatigue_{name}"] for name in Fatigue._fields)),
+        )
         state.features.history = Habits(*(arrays[f"history_{name}"] for name in Habits._fields))
         for name in _COUNTERS:
             setattr(state.features, name, arrays[name])
         state.ledger.remaining, state.pacing, state.orders = arrays["remaining"], arrays["pacing"], arrays["orders"]
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise Refused(f"{folder / _FILE} is missing or damaged: {error}") from None
-    if state.habits.store.shape != population.habits.store.shape:
-        raise Refused(f"{folder / _FILE} is of a market with {len(state.habits.store)} users")
-    state.features.seen.append(np.arange(len(state.habits.store), dtype=np.int32))
+    if state.minds.habits.store.shape != population.habits.store.shape:
+        raise Refused(f"{folder / _FILE} is of a market with {len(state.minds.habits.store)} users")
+    state.features.seen.append(np.arange(len(state.minds.habits.store), dtype=np.int32))
     state.features.publish()
     return state

@@ -1,14 +1,17 @@
-"""The report in the terminal."""
+"""The report and the portrait of a world in the terminal."""
 
 from typing import Any
 
-from rich.console import Console, Group
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from marketplace import words
+from marketplace.blocks import bars, skyline
 
+_SLOTS = 8  # most of a surface that are drawn
 _STYLE = {"better": "bold green", "worse": "bold red", "": ""}
 
 
@@ -32,6 +35,88 @@ def print_models(console: Console, rows: list[dict[str, Any]]) -> None:
     """The offline table alone."""
     console.print()
     console.print(_models(rows))
+
+
+def print_portrait(console: Console, content: dict[str, Any]) -> None:
+    """Tables, and small plots of block characters."""
+    console.print()
+    console.print(Text(f"{content['scenario']}: {content['description']} (seed {content['seed']})", style="bold"))
+    parts: list[RenderableType] = [
+        Columns([_counts(name, rows) for name, rows in content["counts"].items()], padding=(0, 4)),
+        _obtained(content["marginals"]), _solved(content["solved"]), _mechanisms(content["mechanisms"]),
+    ]  # fmt: skip
+    console.print(Group(*(Padding(part, (1, 0, 0, 0)) for part in parts)))
+    for title, plot in _plots(content).items():
+        console.print()
+        console.print(Text(title, style="bold"))
+        console.print(plot, markup=False, highlight=False, no_wrap=True)
+
+
+def _counts(name: str, rows: dict[str, float]) -> Table:
+    table = _table(name.capitalize(), ("",), ("",))
+    table.show_header = False
+    for what, number in rows.items():
+        table.add_row(what, words.figure(number))
+    return table
+
+
+def _obtained(rows: list[dict[str, Any]]) -> Table:
+    table = _table("Marginals: what the scenario asks, and what the solved world gives", ("marginal",),
+                   ("asked", "obtained", "error"))  # fmt: skip
+    table.add_column("of what")
+    for row in rows:
+        figures = words.figure(row["asked"]), words.figure(row["obtained"]), words.percent(row["error"])
+        table.add_row(row["name"], *figures, words.marginal_unit(row["name"]))
+    return table
+
+
+def _solved(values: dict[str, float | None]) -> Table:
+    table = _table("Solved for them", ("name",), ("value",))
+    table.add_column("what it is")
+    for name, value in values.items():
+        table.add_row(name, "off" if value is None else words.figure(value), words.solved_unit(name))
+    return table
+
+
+def _mechanisms(rows: list[dict[str, Any]]) -> Table:
+    table = _table("Mechanisms", ("section", ""), ())
+    table.add_column("settings")
+    for row in rows:
+        table.add_row(row["section"], "on" if row["on"] else "off", words.settings(row["settings"]))
+    return table
+
+
+def _plots(content: dict[str, Any]) -> dict[str, str]:
+    """Plots by title."""
+    traffic, checkouts, habits = content["traffic"], content["delays"]["milestones"], content["habits"]
+    weekdays = dict(zip(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"), traffic["weekday"], strict=True))
+    tenths = {f"tenth {i}": share for i, share in enumerate(content["activity"]["tenths"], start=1)}
+    within = {f"{h} h" if h < 48 else f"{h // 24} d": s for h, s in zip(*checkouts.values(), strict=True)}
+    looks = {
+        f"{row['surface']}, platform {', '.join(map(str, row['platforms']))}, slot {slot}": look
+        for row in content["examination"] for slot, look in enumerate(row["effect"][:_SLOTS], start=1)
+    }  # fmt: skip
+    every_third = [str(hour) if hour % 3 == 0 else "" for hour in range(24)]
+    return {
+        "Requests by hour of the day, share": skyline(traffic["hour"], every_third, _share(max(traffic["hour"]))),
+        "Requests by day of the first week": bars(weekdays, [words.figure(n) for n in weekdays.values()]),
+        "Requests by tenth of users, the most active last": _shares(tenths),
+        "Probability that a slot is looked at": _shares(looks),
+        "Checkouts placed within, of all that follow a click": _shares(within),
+        "Stores ordered from before the start, share of users": skyline(
+            habits["share"], [str(n) if n % 2 == 0 else "" for n in habits["stores"]], _share(max(habits["share"]))
+        ),
+        "Stores looked at before requests": _shares(content["need"]["views"]),
+        "What shows the need of a request first": _shares(content["need"]["requests"]),
+    }
+
+
+def _shares(values: dict[str, float]) -> str:
+    return bars(values, [_share(x) for x in values.values()])
+
+
+def _share(x: float) -> str:
+    return f"{x:.1%}"
 
 
 def _table(title: str, text: tuple[str, ...], numbers: tuple[str, ...]) -> Table:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,9 +12,19 @@ from marketplace.ledger import Ledger
 from marketplace.orders import ORDER, Orders, in_time
 from marketplace.serve import Arm, Offers, Scored, Terms, auction_off, offers_of
 from marketplace.stopwatch import Stopwatch
-from synth.habits import Habits
-from synth.types import BoolArray, Columns, FloatArray, IdArray, IntArray, Outcomes, Truth
-from synth.world import World
+from synth.campaigns import GOALS
+from synth.types import CHECKOUT, EVENTS, BoolArray, Columns, FloatArray, IdArray, IntArray, Outcomes, Truth
+from synth.world import Minds, World
+
+# the event that counts as a conversion of a campaign, by its goal; one that aims at clicks is held to checkouts
+_COUNTS = np.array([EVENTS.index("checkout" if goal == "click" else goal) for goal in GOALS])
+
+
+class Window(NamedTuple):
+    """How long after an ad a conversion is attributed to it, both ends included."""
+
+    click_ms: int  # after a click
+    view_ms: int  # after an ad that was not clicked; -1 never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,7 +43,7 @@ class Shown(Columns):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Placed(Columns):
-    """Orders placed during a tick, and what they were charged."""
+    """Conversions of all types that came during a tick, and what they were charged."""
 
     orders: Orders  # (m,)
     billed_micros: IntArray  # (m,)
@@ -44,12 +55,12 @@ def run_tick(
     until_ms: int,
     arms: tuple[Arm, ...],
     world: World,
-    habits: Habits,
+    minds: Minds,
     ledger: Ledger,
     waiting: Orders,
     terms: Terms,
     multiplier: FloatArray,
-    attribution_ms: int,
+    window: Window,
     cpu: Counter[str],
     takes_part: BoolArray | None = None,
 ) -> tuple[Offers, Shown, Placed, Orders]:
@@ -78,14 +89,14 @@ def run_tick(
     while True:
         sold = auction_off(scored, offers, rows, arms)
         watch.lap("auction")
-        answered = _answer(scored, rows, sold, world, habits)
+        answered = _answer(scored, rows, sold, world, minds)
         if shown is None:
             shown = answered
         else:
             shown.put(rows, answered)
         watch.lap("respond")
         rest = shown.rows(start, n)
-        fresh, row = _new_orders(scored, start, rest, world, terms, attribution_ms)
+        fresh, row = _new_orders(scored, start, rest, world, terms, window)
         queue = in_time([soon, fresh[fresh["time_ms"] < until_ms]])
         settled = ledger.settle(
             scored.requests.time_ms[start:], rest.campaign, _due_at_once(rest, terms), queue, until_ms
@@ -113,11 +124,11 @@ def _withdraw(offers: Offers, scored: Scored, start: int, out: BoolArray) -> Int
     return np.flatnonzero(gone.any(axis=1))
 
 
-def _answer(scored: Scored, rows: IntArray, sold: Allocation, world: World, habits: Habits) -> Shown:
+def _answer(scored: Scored, rows: IntArray, sold: Allocation, world: World, minds: Minds) -> Shown:
     """Show the winners to the users of the requests at `rows`; nothing is charged yet."""
     filled, column = sold.winner >= 0, np.maximum(sold.winner, 0)
     ad = np.where(filled, np.take_along_axis(scored.ad[rows], column, axis=1), np.int32(-1))
-    outcomes, truth = world.respond(scored.requests.take(rows), ad, habits)
+    outcomes, truth = world.respond(scored.requests.take(rows), scored.visits.need[rows], ad, minds)
     return Shown(
         column=sold.winner, ad=ad, campaign=np.where(filled, world.population.ads.campaign[ad], np.int32(-1)),
         price_micros=sold.price_micros, billed_micros=np.zeros_like(sold.price_micros),
@@ -126,33 +137,38 @@ def _answer(scored: Scored, rows: IntArray, sold: Allocation, world: World, habi
 
 
 def _due_at_once(shown: Shown, terms: Terms) -> IntArray:
-    """(n, s) micros due for the impression (CPM, oCPM) or its click (CPC)."""
+    """(n, s) micros due for the impression (CPM, oCPM, value) or its click (CPC)."""
     pricing = terms.pricing[shown.campaign]
-    by_impression = (pricing == Pricing.CPM) | (pricing == Pricing.OCPM)
+    by_impression = np.isin(pricing, (Pricing.CPM, Pricing.OCPM, Pricing.VALUE))
     by_click = (pricing == Pricing.CPC) & shown.outcomes.clicked
     return np.where((shown.campaign >= 0) & (by_impression | by_click), shown.price_micros, 0)
 
 
 def _new_orders(
-    scored: Scored, start: int, shown: Shown, world: World, terms: Terms, attribution_ms: int
+    scored: Scored, start: int, shown: Shown, world: World, terms: Terms, window: Window
 ) -> tuple[Orders, IntArray]:
-    """Orders that the clicks lead to, with the row of each."""
-    row, slot = np.nonzero(shown.outcomes.converted)
+    """Conversions of all types that the ads lead to, with the row of each."""
+    row, slot, event = np.nonzero(shown.outcomes.delay_ms >= 0)
     at = row, slot
     orders = np.empty(len(row), ORDER)
-    delay = shown.outcomes.delay_ms[at]
+    delay = shown.outcomes.delay_ms[row, slot, event]
     requests = scored.requests
     campaign = shown.campaign[at]
-    orders["click_ms"] = requests.time_ms[start + row]
-    orders["time_ms"] = orders["click_ms"] + delay
+    clicked = shown.outcomes.clicked[at]
+    orders["shown_ms"] = requests.time_ms[start + row]
+    orders["click_ms"] = np.where(clicked, orders["shown_ms"], -1)
+    orders["time_ms"] = orders["shown_ms"] + delay
     orders["request"] = requests.id[start + row]
     orders["user"] = requests.user[start + row]
     orders["arm"] = scored.arm[start + row]
     orders["ad"] = shown.ad[at]
     orders["store"] = world.population.ads.store[orders["ad"]]
     orders["campaign"] = campaign
-    orders["attributed"] = delay <= attribution_ms
-    orders["value_micros"] = shown.outcomes.value_micros[at]
+    orders["event"] = event
+    orders["attributed"] = (event == _COUNTS[terms.goal[campaign]]) & (
+        delay <= np.where(clicked, window.click_ms, window.view_ms)
+    )
+    orders["value_micros"] = np.where(event == CHECKOUT, shown.outcomes.value_micros[at], 0)
     charged = orders["attributed"] & (terms.pricing[campaign] == Pricing.CPA)
     orders["price_micros"] = np.where(charged, shown.price_micros[at], 0)
     return orders, row

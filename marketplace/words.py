@@ -6,10 +6,33 @@ DASH = "–"
 _MARGINALS = {
     "ctr": "clicks per ad impression",
     "cvr": "orders per click, however late",
+    "carts": "add-to-carts per click",
+    "sign_up_rate": "sign-ups per click",
+    "post_view_rate": "orders after an ad was seen and not clicked, per impression",
     "repurchase_positives": "share of ordering impressions whose user knew the store",
     "repurchase_negatives": "the same share among the other impressions",
     "long_click_share": "long clicks per click",
     "hide_rate": "hides per impression",
+    "organic_share": "share of orders that follow no ad",
+    "sessions_per_day": "sessions per user and day",
+    "basket_usd": "USD per order that follows an ad click",
+}
+_SOLVED = {
+    "click": "logit of a click on an ad that is looked at, tastes being neutral",
+    "long_click": "logit of a long click, given a click and no add-to-cart",
+    "hide": "logit of a hide, given a look and no click",
+    "cart": "logit of an add-to-cart, given a click",
+    "checkout": "logit of a checkout, given an add-to-cart",
+    "sign_up": "logit of a sign-up of a new user, given a click",
+    "post_view": "logit of an order, given a look and no click",
+    "organic": "logit of an order at a store looked at without an ad",
+    "habit": "logits of a store that the user had ordered from, beside its appetite",
+    "familiar": "probability that the ad of a known store is a candidate",
+    "visits": "factor of sessions that makes up for those that fatigue costs",
+    "basket_usd": "USD, mean order at a store of price level 1",
+    "checkout_fast_share": "share of checkouts with the fast delay",
+    "checkout_fast_mean_h": "hours, mean of the fast delay",
+    "checkout_slow_mean_h": "hours, mean of the slow delay",
 }
 
 
@@ -20,6 +43,11 @@ def figure(x: float | None) -> str:
     if x and abs(x) < 0.001:
         return f"{x:.3g}"
     return f"{x:,.0f}" if abs(x) >= 10_000 else f"{x:.4g}"
+
+
+def two_decimals(x: float | None) -> str:
+    """A number around 1, such as a correlation."""
+    return DASH if x is None else f"{x:.2f}"
 
 
 def count(n: int | None) -> str:
@@ -61,8 +89,24 @@ def verdict(row: dict[str, Any]) -> str:
 
 def marginal_unit(name: str) -> str:
     """What a marginal of the market counts, and per what."""
-    hours = name.removeprefix("ordered_within_").removesuffix("h")
-    return _MARGINALS.get(name, DASH) if hours == name else f"share of orders placed within {hours} h of the click"
+    if name.startswith("ordered_within_"):
+        hours = name.removeprefix("ordered_within_").removesuffix("h")
+        return f"share of orders placed within {hours} h of the click"
+    if name.startswith("slot_effect_"):
+        return f"looks at slot {name.removeprefix('slot_effect_')} per look at slot 1"
+    return _MARGINALS.get(name, DASH)
+
+
+def solved_unit(name: str) -> str:
+    """What a figure stands for that was solved for."""
+    if name.startswith("slot_effect_"):
+        return "looks over those of slot 1, at depth 1 and with no click above"
+    return _SOLVED[name]
+
+
+def settings(rows: list[dict[str, Any]]) -> str:
+    """Names and values in one line."""
+    return ", ".join(f"{row['name']} {row['value']:g}" for row in rows)
 
 
 def headline(content: dict[str, Any]) -> str:

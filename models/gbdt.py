@@ -1,4 +1,4 @@
-"""Gradient-boosted trees (LightGBM), one booster per task."""
+"""Gradient-boosted trees (LightGBM), one booster per task; lists and content vectors do not enter."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +88,7 @@ def _few(schema: Schema) -> IdArray:
 
 
 def matrix(batch: Batch, ad_categories: IdArray) -> Float32Array:
-    """All features of all candidates, (n k, F): request, ad, cross, slot."""
+    """Features of all candidates but lists and vectors, (n k, F): request, ad, cross, slot."""
     n, k = batch.row.shape
     widths = (
         batch.categorical.shape[1], batch.dense.shape[1], len(ad_categories), batch.ads.dense.shape[1],

@@ -1,4 +1,4 @@
-"""A linear predictor with given weights: the simple first ranker of a young platform."""
+"""A linear predictor with given weights: the simple first ranker of a young platform. Only dense features enter."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -3,6 +3,9 @@
 The first layer's sum has a part of the request (computed once for its k candidates), a part of the ad (computed once per
 published table of ads) and a part of the pair; only the last, and the layers above, cost per candidate. User and ad also meet as
 an elementwise product of two vectors, as in product-based networks (Qu et al. 2016).
+
+A list enters as a mean of its values' embeddings, which are those of the column that they are categories of. In an ordered list a
+place weighs what was learned for it, so that what happened last may count for more.
 """
 
 import json
@@ -16,30 +19,47 @@ from torch import Tensor, nn
 
 from models.config import NetworkConfig
 from models.data import AdTable, Batch, Float32Array
-from models.schema import Kind, Schema, Side
+from models.errors import Unusable
+from models.schema import Column, Kind, Schema, Side
 
 _CHUNK = 128  # requests scored at once, always as many: a row's last bits then never depend on its company
+_NEVER = -1e9  # logit of a free place; not minus infinity, of which an empty list would make NaN
 _WEIGHTS, _SHAPE = "network.safetensors", "network.json"
 
 
 class Net(nn.Module):
-    """The layers. Dense inputs are standardised by buffers that travel with the weights."""
+    """The layers. Dense inputs and content vectors are standardised by buffers that travel with the weights.
 
-    def __init__(self, schema: Schema, config: NetworkConfig, n_slots: int) -> None:
+    Args:
+        schema: Of the log that it is trained on.
+        config: Widths of the layers.
+        n_slots: Slots with an effect of their own.
+        lengths: Of each list column, the places that get a weight if it is ordered.
+
+    Raises:
+        Unusable: If a list's values are categories of no column.
+    """
+
+    def __init__(self, schema: Schema, config: NetworkConfig, n_slots: int, lengths: tuple[int, ...]) -> None:
         super().__init__()
-        (history,) = schema.columns(Kind.LIST, Side.REQUEST)
+        lists = schema.columns(Kind.LIST, Side.REQUEST)
         request = schema.columns(Kind.CATEGORICAL, Side.REQUEST)
         ad = schema.columns(Kind.CATEGORICAL, Side.AD)
         d, first = config.embedding, config.hidden[0]
         widths = {side: len(schema.columns(Kind.DENSE, side)) for side in (Side.REQUEST, Side.AD, Side.CROSS)}
+        widths[Side.AD] += sum(c.width for c in schema.columns(Kind.VECTOR, Side.AD))
         # row 0 of each table is "missing"
         self.request_tables = nn.ModuleList(nn.Embedding(c.cardinality + 1, d) for c in request)
         self.ad_tables = nn.ModuleList(nn.Embedding(c.cardinality + 1, d) for c in ad)
-        self.shared = next(i for i, c in enumerate(ad) if c.name == history.values_of)
+        self.shared = [_table_of(c, (*ad, *request)) for c in lists]
+        # logits of an ordered list's places; equal at first, so that training starts from the mean
+        self.places = nn.ParameterList(
+            torch.zeros(length if c.ordered else 0) for c, length in zip(lists, lengths, strict=True)
+        )
         for side, width in widths.items():
             self.register_buffer(f"{side}_mean", torch.zeros(width))
             self.register_buffer(f"{side}_scale", torch.ones(width))
-        request_width = d * (len(request) + 1) + widths[Side.REQUEST]
+        request_width = d * (len(request) + len(lists)) + widths[Side.REQUEST]
         ad_width = d * len(ad) + widths[Side.AD]
         self.request_part = nn.Linear(request_width, first)
         self.ad_part = nn.Linear(ad_width, first, bias=False)
@@ -57,18 +77,21 @@ class Net(nn.Module):
         mean, scale = getattr(self, f"{side}_mean"), getattr(self, f"{side}_scale")
         return (values - mean) * scale
 
-    def request(self, categorical: Tensor, dense: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
+    def request(self, categorical: Tensor, dense: Tensor, lists: list[Tensor]) -> tuple[Tensor, Tensor]:
         """First-layer part (n, h) and vector (n, d) of requests."""
         embedded = [table(categorical[:, i] + 1) for i, table in enumerate(self.request_tables)]
-        known = self.ad_tables[self.shared](history + 1) * (history >= 0).unsqueeze(-1)
-        length = (history >= 0).sum(dim=1, keepdim=True).clamp(min=1)
-        x = torch.cat([*embedded, known.sum(dim=1) / length, self.standard(Side.REQUEST, dense)], dim=1)
+        tables = [*self.ad_tables, *self.request_tables]
+        pooled = [
+            _pooled(values, tables[table], places)
+            for values, table, places in zip(lists, self.shared, self.places, strict=True)
+        ]
+        x = torch.cat([*embedded, *pooled, self.standard(Side.REQUEST, dense)], dim=1)
         return self.request_part(x), self.user_vector(x)
 
-    def ad(self, categorical: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+    def ad(self, categorical: Tensor, dense: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
         """First-layer part (A, h) and vector (A, d) of ads."""
         embedded = [table(categorical[:, i] + 1) for i, table in enumerate(self.ad_tables)]
-        x = torch.cat([*embedded, self.standard(Side.AD, dense)], dim=1)
+        x = torch.cat([*embedded, self.standard(Side.AD, torch.cat([dense, vector], dim=1))], dim=1)
         return self.ad_part(x), self.ad_vector(x)
 
     def pair(self, request: tuple[Tensor, Tensor], ad: tuple[Tensor, Tensor], cross: Tensor, slot: Tensor) -> Tensor:
@@ -107,7 +130,7 @@ class Network:
             request = self._scoring.request(
                 self._tensor(rows.categorical, _CHUNK),
                 self._tensor(rows.dense, _CHUNK),
-                self._tensor(rows.history, _CHUNK),
+                [self._tensor(values, _CHUNK) for values in rows.lists],
             )
             place = self._tensor(rows.row, _CHUNK).clamp(min=0)
             request = request[0].to(part.dtype), request[1].to(part.dtype)
@@ -119,7 +142,8 @@ class Network:
     def save(self, folder: Path) -> None:
         """Write the weights as safetensors and the shape as JSON."""
         save_file(self.net.state_dict(), folder / _WEIGHTS)
-        shape = {"config": self.config.model_dump(), "n_slots": self.n_slots}
+        lengths = [len(places) for places in self.net.places]
+        shape = {"config": self.config.model_dump(), "n_slots": self.n_slots, "lengths": lengths}
         (folder / _SHAPE).write_text(json.dumps(shape, indent=1) + "\n")
 
     def _tensor(self, array: np.ndarray, rows: int = 0) -> Tensor:
@@ -131,7 +155,9 @@ class Network:
     def _ad_parts(self, ads: AdTable) -> tuple[Tensor, Tensor]:
         cached = self._ads
         if cached is None or cached[0] is not ads:
-            part, vector = self._scoring.ad(self._tensor(ads.categorical), self._tensor(ads.dense))
+            part, vector = self._scoring.ad(
+                self._tensor(ads.categorical), self._tensor(ads.dense), self._tensor(ads.vector)
+            )
             dtype = self._scoring.hidden.weight.dtype
             cached = self._ads = ads, (part.to(dtype), vector.to(dtype))
         return cached[1]
@@ -141,9 +167,30 @@ def load_network(folder: Path, schema: Schema) -> Network:
     """Read what `Network.save` wrote."""
     shape = json.loads((folder / _SHAPE).read_text())
     config = NetworkConfig.model_validate(shape["config"])
-    net = Net(schema, config, shape["n_slots"])
+    net = Net(schema, config, shape["n_slots"], tuple(shape["lengths"]))
     net.load_state_dict(load_file(folder / _WEIGHTS))
     return Network(net, config, shape["n_slots"])
+
+
+def _table_of(column: Column, categories: tuple[Column, ...]) -> int:
+    """Which of the categories a list's values are of."""
+    for i, c in enumerate(categories):
+        if c.name == column.values_of:
+            return i
+    raise Unusable(f"list {column.name} holds values of {column.values_of}, which is no category of requests or ads")
+
+
+def _pooled(values: Tensor, table: nn.Embedding, places: Tensor) -> Tensor:
+    """Mean (n, d) of the embeddings of lists (n, H), weighted by place where `places` (L,) has logits; zeros if empty."""
+    if not len(places):
+        filled = values >= 0
+        known = table(values + 1) * filled.unsqueeze(-1)
+        return known.sum(dim=1) / filled.sum(dim=1, keepdim=True).clamp(min=1)
+    values = values[:, : len(places)]
+    filled = values >= 0
+    logit = places[: values.shape[1]].expand(values.shape).masked_fill(~filled, _NEVER)
+    weight = torch.softmax(logit, dim=1) * filled  # nothing of an empty list, whose free places share the softmax
+    return (table(values + 1) * weight.unsqueeze(-1)).sum(dim=1)
 
 
 def best_device() -> torch.device:

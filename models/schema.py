@@ -19,6 +19,7 @@ class Kind(StrEnum):
     CATEGORICAL = "categorical"  # 0 to cardinality - 1, -1 is missing
     DENSE = "dense"
     LIST = "list"  # variable-length list of categories
+    VECTOR = "vector"  # fixed-size list of float32, in a table of its own whose first column is the id it is joined by
     FLAG = "flag"
     MONEY = "money"
     DECISION = "decision"  # what the platform computed: predictions, bids, multipliers
@@ -44,6 +45,8 @@ class Column:
     side: Side = Side.NONE
     cardinality: int = 0  # of a categorical or a list's values
     values_of: str = ""  # a list's values are categories of this column
+    ordered: bool = False  # a list whose order matters, most recent first
+    width: int = 0  # of a vector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

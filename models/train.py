@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.config import NetworkConfig
-from models.data import Dataset
+from models.data import Dataset, IdArray
 from models.errors import Unusable
 from models.network import Net, Network, best_device, has_fast_bf16
 from models.schema import Side
@@ -44,7 +44,7 @@ def fit_network(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net = Net(data.schema, config, data.batch.row.shape[1])
+            net = Net(data.schema, config, data.batch.row.shape[1], tuple(map(_longest, data.batch.lists)))
         _standardise(net, data)
         net.to(device).train()
         _descend(net, data, config, seed, device, progress)
@@ -53,11 +53,16 @@ def fit_network(
     return Network(net.cpu().eval(), config, data.batch.row.shape[1])
 
 
+def _longest(values: IdArray) -> int:
+    """The last place that any list (n, H) fills, counted from 1; at least 1."""
+    return int(np.flatnonzero((values >= 0).any(axis=0)).max(initial=0)) + 1
+
+
 def _standardise(net: Net, data: Dataset) -> None:
-    """Mean and scale of every dense input, over the shown ads."""
-    shown = data.shown
+    """Mean and scale of every dense input and content vector, over the shown ads."""
+    shown, ads = data.shown, data.batch.ads
     blocks = {
-        Side.REQUEST: data.batch.dense, Side.AD: data.batch.ads.dense[data.batch.row[shown]],
+        Side.REQUEST: data.batch.dense, Side.AD: np.hstack((ads.dense, ads.vector))[data.batch.row[shown]],
         Side.CROSS: data.batch.cross[shown],
     }  # fmt: skip
     for side, values in blocks.items():
@@ -70,11 +75,15 @@ def _descend(
     net: Net, data: Dataset, config: NetworkConfig, seed: int, device: torch.device, progress: Callable[[float], None]
 ) -> None:
     batch = data.batch
-    held = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (
-        batch.categorical, batch.dense, batch.history, batch.row, batch.cross, batch.ads.categorical, batch.ads.dense,
-        data.click, data.conversion,
-    )]  # fmt: skip
-    slot = torch.from_numpy(batch.slot).to(device)
+
+    def tensors(*arrays: np.ndarray) -> list[Tensor]:
+        return [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays]
+
+    lists = tensors(*batch.lists)
+    held = tensors(
+        batch.slot, batch.categorical, batch.dense, batch.row, batch.cross, batch.ads.categorical, batch.ads.dense,
+        batch.ads.vector, data.click, data.conversion,
+    )  # fmt: skip
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)
     steps = config.epochs * -(-len(batch) // config.batch_requests)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -84,7 +93,7 @@ def _descend(
         order = torch.randperm(len(batch), generator=shuffle).to(device)
         for rows in order.split(config.batch_requests):  # type: ignore[no-untyped-call]
             with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device)):
-                loss = _loss(net, rows, slot, *held)
+                loss = _loss(net, rows, lists, *held)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -94,15 +103,15 @@ def _descend(
 
 
 def _loss(
-    net: Net, rows: Tensor, slot: Tensor, categorical: Tensor, dense: Tensor, history: Tensor, row: Tensor, cross: Tensor,
-    ad_categorical: Tensor, ad_dense: Tensor, click: Tensor, conversion: Tensor,
+    net: Net, rows: Tensor, lists: list[Tensor], slot: Tensor, categorical: Tensor, dense: Tensor, row: Tensor,
+    cross: Tensor, ad_categorical: Tensor, ad_dense: Tensor, ad_vector: Tensor, click: Tensor, conversion: Tensor,
 ) -> Tensor:  # fmt: skip
     place = row[rows]
     shown = place >= 0
     at = place.clamp(min=0)
     n, k = at.shape
-    request = net.request(categorical[rows], dense[rows], history[rows])
-    part, vector = net.ad(ad_categorical[at].flatten(0, 1), ad_dense[at].flatten(0, 1))
+    request = net.request(categorical[rows], dense[rows], [values[rows] for values in lists])
+    part, vector = net.ad(*(values[at].flatten(0, 1) for values in (ad_categorical, ad_dense, ad_vector)))
     logit = net.pair(request, (part.view(n, k, -1), vector.view(n, k, -1)), cross[rows], slot)
     clicked = click[rows]
     click_loss = nn.functional.binary_cross_entropy_with_logits(logit[..., 0][shown], clicked[shown].float())

@@ -10,13 +10,13 @@ References:
 
 from collections.abc import Callable
 from enum import IntEnum
-from math import cos, log, pi, sqrt
+from math import cos, exp, log, pi, sqrt
 
 import numpy as np
 from numba import njit, types
 from numba.extending import register_jitable
 
-from synth.types import FloatArray, IntArray
+from synth.types import FloatArray, IdArray, IntArray
 
 
 class Cause(IntEnum):
@@ -30,7 +30,10 @@ class Cause(IntEnum):
     USER_PRICE_SENSITIVITY = 6
     USER_TASTE = 7
     SEGMENT_TASTE = 8
-    STORE_CUISINE = 17
+    USER_EXPLORATION = 9
+    USER_DAYPART = 10
+    USER_MIX = 11
+    STORE_DISH = 17
     STORE_STYLE = 18
     STORE_CLICK_APPEAL = 19
     STORE_PURCHASE_APPEAL = 20
@@ -38,28 +41,67 @@ class Cause(IntEnum):
     STORE_POPULARITY = 22
     CUISINE_STYLE = 23
     CUISINE_DAYPART = 24
+    DISH_STYLE = 25
+    STORE_MIX = 26
+    STORE_QUALITY = 27
+    STORE_RATING = 28
+    STORE_LAUNCH = 29
+    STORE_TEXT = 30
+    STORE_VISUAL = 31
     CAMPAIGN_PRICING = 32
+    CAMPAIGN_GOAL = 33
     CAMPAIGN_TARGET = 34
     CAMPAIGN_BUDGET = 35
+    CAMPAIGN_FLIGHT = 36
+    CAMPAIGN_AUDIENCE = 37
+    CAMPAIGN_DAYPARTS = 38
+    CAMPAIGN_DELAY = 39
+    TEXT_READING = 40
+    VISUAL_READING = 41
+    CONTEXT_MIX = 42
+    STORE_DRIFT = 43
+    CUISINE_SEASON = 44
     HISTORY_LENGTH = 48
     HISTORY_STORE = 49
     HISTORY_ORDERS = 50
     HISTORY_AGE = 51
+    HISTORY_CUISINE = 52
+    HABIT_PERIOD = 53
+    HABIT_DAYPART = 54
     ARRIVALS = 64
     ARRIVAL_TIME = 65
+    ARRIVAL_HABIT = 66
+    SESSION_LENGTH = 67
+    PAGE_GAP = 68
+    SURFACE = 69
     RETRIEVAL_FAMILIAR = 72
-    RETRIEVAL_EXPLORE = 73
+    RETRIEVAL_NOISE = 73
     EXAMINATION = 80
     CLICK = 81
     LONG_CLICK = 82
     HIDE = 83
-    CONVERSION = 84
+    CHECKOUT = 84
     DELAY = 85
     ORDER_VALUE = 86
     DELAY_PART = 87
+    CART = 88
+    SIGN_UP = 89
+    POST_VIEW = 90
+    STOP = 91
     ASSIGNMENT = 96
     LOG_SAMPLE = 97
     PARTICIPATION = 98
+    NEED = 104
+    NEED_DISH = 105
+    NEED_SWITCH = 106
+    SEARCH = 107
+    VIEW_COUNT = 108
+    VIEW_FAMILIAR = 109
+    VIEW_NEED = 110
+    VIEW_STORE = 111
+    ORGANIC_ORDER = 112
+    ORGANIC_VALUE = 113
+    DISPLACED = 114
 
 
 _MASK = np.uint64(0xFFFFFFFF)
@@ -113,6 +155,19 @@ def normal1(seed: int, cause: int, a: int, b: int) -> float:
     return sqrt(-2.0 * log(_unit(w0, w1))) * cos(2.0 * pi * _unit(w2, w3))
 
 
+@register_jitable
+def poisson1(mean: float, uniform: float) -> int:
+    """The Poisson number with that mean whose distribution function first reaches `uniform`; mean up to 700."""
+    p = exp(-mean)
+    total = p
+    count = 0
+    while total < uniform and count < 1_000:
+        count += 1
+        p *= mean / count
+        total += p
+    return count
+
+
 _OUT = types.Array(types.float64, 1, "C")
 _IDS = types.Array(types.int64, 1, "C")
 
@@ -147,6 +202,11 @@ def uniform(seed: int, cause: Cause, a: IntArray | int, b: IntArray | int = 0) -
 def normal(seed: int, cause: Cause, a: IntArray | int, b: IntArray | int = 0) -> FloatArray:
     """Standard normal numbers, one for each pair of ids; arguments as for `uniform`."""
     return _drawn(_fill_normal, seed, cause, a, b)
+
+
+def choose(shares: FloatArray | tuple[float, ...], uniform: FloatArray) -> IdArray:
+    """Positions in `shares`, which add up to 1, that uniform numbers in (0, 1) fall on; a share of 0 is never chosen."""
+    return np.searchsorted(np.cumsum(shares)[:-1], uniform, side="right").astype(np.int32)
 
 
 def _drawn(fill: Callable[..., None], seed: int, cause: Cause, a: IntArray | int, b: IntArray | int) -> FloatArray:

@@ -1,19 +1,26 @@
-"""Habits: the stores each user has ordered from, before the start and since."""
+"""Habits: the stores each user has ordered from, before the start and since, and what they do to the next order.
 
+A habit has a period and a usual part of the day of its own. Right after an order the appetite for the store is gone; it comes
+back over the period. A store that the user does not know profits from the user's wish to explore and from its novelty.
+"""
+
+from math import exp
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
-from synth.config import PopulationConfig
-from synth.draws import Cause, uniform1
-from synth.items import Stores
-from synth.types import DAY_MS, Float32Array, IdArray, IntArray
+from synth.config import HabitConfig, WorldConfig
+from synth.draws import Cause, normal1, poisson1, uniform1
+from synth.items import Shelf, draw_store
+from synth.types import DAY_MS, DAYPARTS, Float32Array, FloatArray, IdArray, IntArray, daypart_of
 from synth.users import Users
 
-_MEMORY_DAYS = 60.0  # how far back the orders before the start reach
+_MEMORY_DAYS = 60.0  # how far back the orders before the start reach at most
 _MEAN_ORDERS = 2.5  # at a store that the user has ordered from
+_OWN_DAYPART = 0.3  # probability that a habit's part of the day is any other than the user's usual one
+_DRAWS = 3  # per store wanted, before a region is taken to have no more
 
 
 class Habits(NamedTuple):
@@ -27,6 +34,31 @@ class Habits(NamedTuple):
         """Independent of the original from here on."""
         return Habits(self.store.copy(), self.orders.copy(), self.last_ms.copy())
 
+    def rows(self, start: int, stop: int) -> "Habits":
+        """Users start to stop - 1, as views."""
+        return Habits._make(column[start:stop] for column in self)
+
+
+class Appetite(NamedTuple):
+    """The laws of habits, in the units of the kernels."""
+
+    renewal: float  # logits
+    period_ms: float  # median over pairs of user and store
+    period_sigma: float
+    daypart: float  # logits
+    exploration: float  # logits per standard deviation
+    novelty: float  # logits at the launch
+    novelty_ms: float
+
+
+def appetite_of(config: HabitConfig) -> Appetite:
+    """The scenario's laws."""
+    return Appetite(
+        renewal=config.renewal, period_ms=config.period_days * DAY_MS, period_sigma=config.period_sigma,
+        daypart=config.daypart, exploration=config.exploration, novelty=config.novelty,
+        novelty_ms=config.novelty_days * DAY_MS,
+    )  # fmt: skip
+
 
 @register_jitable
 def place_of(habit_store: IdArray, user: int, store: int) -> int:
@@ -35,6 +67,45 @@ def place_of(habit_store: IdArray, user: int, store: int) -> int:
         if habit_store[user, h] == store:
             return h
     return -1
+
+
+@register_jitable
+def period_of(seed: int, laws: Appetite, user: int, store: int) -> float:
+    """Time in which the user's appetite for the store comes back to 1 - 1/e, ms."""
+    return laws.period_ms * exp(laws.period_sigma * normal1(seed, Cause.HABIT_PERIOD, user, store))
+
+
+@register_jitable
+def daypart_of_habit(seed: int, user: int, store: int, usual: int) -> int:
+    """Part of the day that the user orders there in: the user's usual one, or any other."""
+    lot = uniform1(seed, Cause.HABIT_DAYPART, user, store)
+    if lot >= _OWN_DAYPART:
+        return usual
+    return (usual + 1 + int(lot / _OWN_DAYPART * (DAYPARTS - 1))) % DAYPARTS
+
+
+@register_jitable
+def appetite(
+    seed: int, laws: Appetite, last_ms: int, known: bool, user: int, store: int, time_ms: int, usual: int, explores: float,
+    launch_ms: int,
+) -> float:  # fmt: skip
+    """Logits that a habit (if the store is `known`) or curiosity adds, apart from the constant that is solved for.
+
+    Known: renewal x (exp(-1/2) - exp(-t / period)), t since the last order, so 0 after half a period;
+    + daypart in the habit's part of the day. Unknown: exploration x the user's propensity + novelty x exp(-age / novelty_ms).
+    """
+    if known:
+        logit = 0.0
+        if laws.renewal > 0:
+            since = max(0, time_ms - last_ms)
+            logit += laws.renewal * (exp(-0.5) - exp(-since / period_of(seed, laws, user, store)))
+        if laws.daypart > 0 and daypart_of(time_ms) == daypart_of_habit(seed, user, store, usual):
+            logit += laws.daypart
+        return logit
+    logit = laws.exploration * explores
+    if laws.novelty > 0 and launch_ms > 0:
+        logit += laws.novelty * exp(-max(0, time_ms - launch_ms) / laws.novelty_ms)
+    return logit
 
 
 @njit(cache=True, nogil=True)
@@ -57,23 +128,35 @@ def record_orders(habits: Habits, user: IntArray, store: IntArray, time_ms: IntA
         habits.last_ms[u, place] = time_ms[i]
 
 
-def make_habits(config: PopulationConfig, users: Users, stores: Stores, match: float, seed: int) -> Habits:
-    """Draw what each user had ordered before the start: stores of the region, by popularity and taste.
+def make_habits(
+    config: WorldConfig, users: Users, shelf: Shelf, cuisine_style: Float32Array, seed: int, first: int
+) -> Habits:
+    """Draw what users had ordered before the start, each user by its own id.
 
-    The number of stores is Poisson; which ones, a draw without replacement with weight popularity x exp(match x fit), by
-    the Gumbel-max trick (Yellott 1977).
+    The number of stores is Poisson, with a mean that grows with the root of the user's activity. Each is drawn by cuisine, with
+    weight popularity of the cuisine's stores in the region x exp(match x taste . style / sqrt(d)), then by popularity within
+    the cuisine; a store drawn again is drawn anew, a few times. The last orders are as old as the marginals make them: a user
+    who orders every T days, from K stores in turn, was last at each K T / 2 days ago in the mean; exponential, at most 60 days.
+
+    Args:
+        users: Those whose history is drawn; the first of them has the id `first`.
+        shelf: Of the stores open at the start.
+        cuisine_style: (cuisines, TASTE_DIMS) what the stores of a cuisine have in common.
     """
-    n_users, capacity = len(users.region), config.history_capacity
+    n_users, capacity = len(users.region), config.habit.history_capacity
     habits = Habits(
         np.full((n_users, capacity), -1, np.int32),
         np.zeros((n_users, capacity), np.int32),
         np.zeros((n_users, capacity), np.int64),
     )
-    by_region = np.argsort(stores.region, kind="stable").astype(np.int32)
-    start = np.searchsorted(stores.region[by_region], np.arange(config.regions + 1))
+    mean = config.habit.history_stores * np.sqrt(users.activity / config.marginals.sessions_per_day)
+    mean *= np.exp(config.population.activity_sigma**2 / 8)  # the mean of the root is less than the root of the mean
+    asked = config.marginals
+    by_ads = config.traffic.requests_per_session * len(config.feed.slot_effect) * asked.ctr * asked.cvr
+    per_day = users.activity * by_ads / (1 - asked.organic_share)
     _draw_history(
-        np.uint64(seed), habits, users.region, users.taste, by_region, start,
-        np.log(stores.popularity).astype(np.float32), stores.style, match, config.history_stores,
+        np.uint64(seed), first, habits, users.region, users.taste, shelf, cuisine_style,
+        config.taste.match / np.sqrt(cuisine_style.shape[1]), mean, per_day,
     )  # fmt: skip
     return habits
 
@@ -81,46 +164,45 @@ def make_habits(config: PopulationConfig, users: Users, stores: Stores, match: f
 @njit(cache=True, nogil=True)
 def _draw_history(
     seed: int,
+    first: int,
     habits: Habits,
     region: IdArray,
     taste: Float32Array,
-    by_region: IdArray,
-    start: IntArray,
-    log_popularity: Float32Array,
-    style: Float32Array,
-    match: float,
-    mean_stores: float,
+    shelf: Shelf,
+    cuisine_style: Float32Array,
+    scale: float,
+    mean_stores: FloatArray,
+    orders_per_day: FloatArray,
 ) -> None:
-    dims = taste.shape[1]
-    scale = match / np.sqrt(dims)
-    for u in range(region.size):
-        pool = by_region[start[region[u]] : start[region[u] + 1]]
-        wanted = min(
-            poisson1(mean_stores, uniform1(seed, Cause.HISTORY_LENGTH, u, 0)), habits.store.shape[1], pool.size
-        )
-        score = np.empty(pool.size)
-        for p in range(pool.size):
-            fit = 0.0
+    n_cuisines, dims = cuisine_style.shape
+    siblings = shelf.n_dishes // n_cuisines
+    total = np.empty(n_cuisines + 1)
+    total[0] = 0.0
+    for i in range(region.size):
+        u = first + i
+        for c in range(n_cuisines):
+            group = region[i] * shelf.n_dishes + c * siblings
+            stock = shelf.total[shelf.start[group + siblings]] - shelf.total[shelf.start[group]]
+            fit = np.float32(0.0)
             for d in range(dims):
-                fit += taste[u, d] * style[pool[p], d]
-            gumbel = -np.log(-np.log(uniform1(seed, Cause.HISTORY_STORE, u, pool[p])))
-            score[p] = log_popularity[pool[p]] + scale * fit + gumbel
-        for h in range(wanted):
-            best = np.argmax(score)
-            score[best] = -np.inf
-            habits.store[u, h] = pool[best]
-            habits.orders[u, h] = 1 + poisson1(_MEAN_ORDERS - 1, uniform1(seed, Cause.HISTORY_ORDERS, u, h))
-            habits.last_ms[u, h] = -np.int64(uniform1(seed, Cause.HISTORY_AGE, u, h) * _MEMORY_DAYS * DAY_MS)
-
-
-@register_jitable
-def poisson1(mean: float, uniform: float) -> int:
-    """The Poisson number at the quantile `uniform`, by inversion; at most 255."""
-    p = np.exp(-mean)
-    cumulative = p
-    n = 0
-    while uniform > cumulative and n < 255:
-        n += 1
-        p *= mean / n
-        cumulative += p
-    return n
+                fit += taste[i, d] * cuisine_style[c, d]
+            total[c + 1] = total[c] + stock * np.exp(scale * fit)
+        if total[n_cuisines] == 0.0:
+            continue
+        wanted = min(poisson1(mean_stores[i], uniform1(seed, Cause.HISTORY_LENGTH, u, 0)), habits.store.shape[1])
+        filled = 0
+        for draw in range(_DRAWS * wanted):
+            at = uniform1(seed, Cause.HISTORY_CUISINE, u, draw) * total[n_cuisines]
+            cuisine = np.searchsorted(total[1:n_cuisines], at, side="right")
+            store = draw_store(
+                shelf, region[i], cuisine * siblings, siblings, uniform1(seed, Cause.HISTORY_STORE, u, draw)
+            )
+            if store < 0 or place_of(habits.store, i, store) >= 0:
+                continue
+            habits.store[i, filled] = store
+            habits.orders[i, filled] = 1 + poisson1(_MEAN_ORDERS - 1, uniform1(seed, Cause.HISTORY_ORDERS, u, filled))
+            age = -np.log(uniform1(seed, Cause.HISTORY_AGE, u, filled)) * wanted / (2 * orders_per_day[i])
+            habits.last_ms[i, filled] = -np.int64(min(age, _MEMORY_DAYS) * DAY_MS)
+            filled += 1
+            if filled == wanted:
+                break

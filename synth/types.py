@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
@@ -19,6 +20,13 @@ BoolArray = NDArray[np.bool_]
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+DAYPARTS = 6  # of four hours each, from midnight
+
+
+@register_jitable
+def daypart_of(time_ms: int) -> int:
+    """Part of the day, 0 to DAYPARTS - 1."""
+    return (time_ms // (4 * HOUR_MS)) % DAYPARTS
 
 
 class Columns:
@@ -65,24 +73,43 @@ class Columns:
 class Requests(Columns):
     """Ad requests in order of time, ties by id."""
 
-    id: IntArray  # (n,) unique over the whole run
+    id: IntArray  # (n,) unique over the whole run; made of user, day, session and page
     user: IdArray  # (n,)
     time_ms: IntArray  # (n,)
+    surface: IdArray  # (n,) where the ads stand
 
     def __len__(self) -> int:
         return len(self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcomes(Columns):
-    """What users did with the ads they were shown; an empty slot has no outcome (False, 0)."""
+class Visits(Columns):
+    """What users looked for and looked at just before each request, and what they would order with no ad at all."""
 
+    need: IdArray  # (n,) dish that the user is after; hidden
+    query: IdArray  # (n,) dish searched for in words, -1 where none was
+    view: IdArray  # (n, v) stores looked at, in order of time, -1 where there was none
+    chance: Float32Array  # (n, v) probability of an order there, without ads; hidden
+    known: BoolArray  # (n, v) the user had ordered there
+    ordered: IdArray  # (n,) store of the order placed without ads, -1 where there is none
+    value_micros: IntArray  # (n,) basket of that order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcomes(Columns):
+    """What users did with the ads they were shown; an empty slot has no outcome (False, 0, -1)."""
+
+    examined: BoolArray  # (n, s) looked at; never logged
     clicked: BoolArray  # (n, s)
     long_clicked: BoolArray  # (n, s) stayed 30 seconds or more; implies clicked
     hidden: BoolArray  # (n, s) asked not to see the ad again
-    converted: BoolArray  # (n, s) ordered, now or later; implies clicked
-    delay_ms: IntArray  # (n, s) from click to order, 0 where none
-    value_micros: IntArray  # (n, s) basket of the order, 0 where none
+    delay_ms: IntArray  # (n, s, N_EVENTS) to each of EVENTS, from the click (or the sight, if not clicked); -1 never
+    value_micros: IntArray  # (n, s) basket of the checkout, 0 where there is none
+
+
+EVENTS = ("cart", "checkout", "sign_up")
+N_EVENTS = len(EVENTS)
+CART, CHECKOUT, SIGN_UP = range(N_EVENTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,4 +118,10 @@ class Truth(Columns):
 
     examination: Float32Array  # (n, s) that the slot is looked at
     click: Float32Array  # (n, s) given examination
-    conversion: Float32Array  # (n, s) given click, however late
+    long_click: Float32Array  # (n, s) given click and no add-to-cart, which implies one
+    hide: Float32Array  # (n, s) given examination and no click
+    cart: Float32Array  # (n, s) given click, however late; likewise below
+    checkout: Float32Array  # (n, s) given cart
+    sign_up: Float32Array  # (n, s) given click
+    post_view: Float32Array  # (n, s) of a checkout, given examination and no click
+    known: BoolArray  # (n, s) the user had ordered from the store, or signed up there

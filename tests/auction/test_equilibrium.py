@@ -162,3 +162,36 @@ def test_the_conditions_of_a_throttling_equilibrium_hold(market):
     assert (expected <= budget * (1 + 1e-7)).all()
     assert ((1 - q) * (budget - expected) <= 1e-7 * budget).all()
     assert found.prices.sum() == pytest.approx(found.spend.sum())
+
+
+@pytest.mark.parametrize(
+    ("value", "budget", "m", "price", "spend"),
+    [
+        ([[4], [2]], [2, 1], [0.5, 1], [2], [2, 0]),
+        ([[2], [1]], [1, 5], [0.5, 1], [1], [1, 0]),
+        ([[4, 0], [2, 3]], [2, 4], [0.5, 1], [2, 3], [2, 3]),
+        ([[1], [1], [1]], [0.5, 0.5, 9], [1, 1, 1], [1], None),
+    ],
+)
+def test_a_budget_that_runs_out_just_as_a_rival_ties_is_met_exactly(value, budget, m, price, spend):
+    """On the central path such a market closes in by the root of the gap only."""
+    found = fppe(value, budget)
+
+    assert found.multipliers == pytest.approx(m, rel=1e-12)
+    assert found.prices == pytest.approx(price, rel=1e-12)
+    if spend is not None:
+        assert found.spend == pytest.approx(spend, rel=1e-9, abs=1e-12)
+
+
+def test_markets_of_small_whole_numbers_are_exact():
+    """Where ties and budgets coincide often: who has a share of more than nothing bids the price, to rounding."""
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        b, m = rng.integers(1, 6, 2)
+        value, budget = rng.integers(0, 5, (b, m)).astype(float), rng.integers(0, 6, b).astype(float)
+        found = fppe(value, budget)
+
+        bid = found.multipliers[:, None] * value
+        assert (bid >= found.prices * (1 - 1e-9))[(found.allocation > 1e-9) & (found.prices > 0)].all()
+        assert (found.spend <= budget * (1 + 1e-9)).all()
+        assert ((found.spend >= budget * (1 - 1e-9)) | (found.multipliers >= 1 - 1e-9) | (budget == 0)).all()

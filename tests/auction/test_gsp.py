@@ -125,3 +125,22 @@ def test_one_slot_is_a_second_price_auction():
     second = np.sort(bid, axis=1)[:, -2]
     assert np.array_equal(out.winner[:, 0], bid.argmax(axis=1))
     assert out.price_micros[:, 0] == pytest.approx(second * 1e6, abs=1.001)
+
+
+@pytest.mark.parametrize(
+    ("squash", "words"), [(2.0, r"squash is 2.0, it must be finite and >= 0 and <= 1"), (1.0, None), (0.5, None)]
+)
+def test_squash_is_from_0_to_1(squash, words):
+    if words is None:
+        gsp([[1, 2]], [[1e-200, 1]], n_slots=2, squash=squash)
+        return
+    with pytest.raises(ValueError, match=words):
+        gsp([[1, 2]], [[1, 1]], n_slots=2, squash=squash)
+
+
+def test_a_user_value_that_cancels_leaves_the_price_exact_to_the_micro():
+    """Both are worth 1.3 to the user: the winner must outbid 0.12 alone, though 1.42 - 1.3 falls short of it."""
+    out = gsp([[0.5, 0.12]], [[1, 1]], n_slots=1, user_value=[[1.3, 1.3]])
+
+    assert (0.12 + 1.3) - 1.3 < 0.12
+    assert out.price_micros.tolist() == [[120_000]]

@@ -34,6 +34,8 @@ def crowded_markets(draw):
         "every": draw(st.integers(1, 9)),
         "lottery": rng.random((n, k)),
     }
+    if given_["mechanism"] == "vcg":
+        given_["squash"] = 1.0
     if draw(st.booleans()):
         given_["draw"] = rng.random((n, s))
     if draw(st.booleans()):
@@ -176,7 +178,12 @@ REFUSED = [
     ({"draw": [[0.5]]}, r"draw has shape \(1, 1\)"),
     ({"plan": [0.5, 0.5]}, r"plan has shape \(2,\)"),
     ({"squash": -1.0}, "squash is -1"),
+    ({"squash": 1.5}, "squash is 1.5"),
+    ({"squash": 0.5, "mechanism": "vcg"}, "squash is 0.5, under vcg it must be 1"),
     ({"pacer": throttling(step=1.0)}, r"lottery has shape \(\)"),
+    ({"pacer": throttling(step=1.0), "lottery": [[0.5, np.nan]] * 2}, r"lottery\[0, 1\] is nan"),
+    ({"pacer": throttling(step=1.0), "lottery": np.ones((2, 2)), "campaign": [0, 2]}, r"campaign\[0, 1\] is 2"),
+    ({"budget_micros": np.array([2**63, 1], np.uint64)}, "budget_micros"),
 ]
 
 
@@ -187,3 +194,10 @@ def test_what_is_no_market_is_refused_with_name_place_and_value(run, wrong, word
 
     with pytest.raises(ValueError, match=words):
         run(**(right | {"n_slots": 1} | wrong))
+
+
+def test_under_throttling_campaign_minus_1_competes_nowhere():
+    nobody = np.empty(0, np.int64)
+    out = clear([[1.0]], [[1.0]], [[-1]], nobody, n_slots=1, pacer=throttling(step=1.0), lottery=[[0.5]], every=1.0)
+
+    assert out.winner.tolist() == [[-1]]

@@ -134,3 +134,16 @@ def test_what_harms_the_user_more_than_it_pays_is_not_shown():
 def test_what_is_no_matrix_of_values_is_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         vcg_matrix(**arguments)
+
+
+def test_no_reserve_counts_in_a_slot_that_a_candidate_does_not_offer_for():
+    """The first offers for the first slot only; a reserve of 1 leaves it there, and the second in the second slot at 1."""
+    out = vcg_matrix([[[5.0, 0.0], [3.0, 2.0]]], reserve=1.0)
+
+    assert out.winner.tolist() == [[0, 1]]
+    assert out.price_micros.tolist() == [[1_000_000, 1_000_000]]
+
+
+def test_a_matrix_without_slots_is_refused():
+    with pytest.raises(ValueError, match="at least one slot"):
+        vcg_matrix(np.zeros((1, 2, 0)))

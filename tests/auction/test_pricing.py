@@ -74,3 +74,11 @@ def test_requests_with_other_campaigns_and_predictions_do_not_mix():
         )  # fmt: skip
         assert np.array_equal(alone[0][0], whole[0][i])
         assert np.array_equal(alone[1][0], whole[1][i])
+
+
+def test_a_campaign_that_is_none_is_refused():
+    one = np.ones((1, 2), np.float32)
+    with pytest.raises(ValueError, match=r"campaign\[0, 1\] is 3, it must be >= -1 and < 3"):
+        competing_bids(
+            np.array([[0, 3]], np.int32), np.zeros(3, np.int32), np.ones(3), np.ones(3), np.ones(3, np.bool_), one, one
+        )

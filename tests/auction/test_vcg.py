@@ -1,5 +1,7 @@
 """VCG for position auctions: what the formula comes to in numbers, and by another road."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,12 @@ def test_a_slot_that_nobody_sees_has_the_price_of_gsp():
 def test_slot_effects_that_rise_or_are_no_effects_are_refused(effect, words):
     with pytest.raises(ValueError, match=words):
         vcg([[1.0]], [[1.0]], slot_effect=effect)
+
+
+def test_prices_that_rest_on_differences_of_slot_effects_are_exact_to_the_micro():
+    """(0.96 - 0.93) / 0.96 x 1 USD is 31,250 micros; in floating point the difference falls short in its last places."""
+    effects = [round(0.01 * i, 2) for i in range(1, 100)]
+    for first in effects:
+        for second in [e for e in effects if e <= first]:
+            exact = (Fraction(str(first)) - Fraction(str(second))) / Fraction(str(first)) * 1_000_000
+            assert vcg([[2, 1]], [[1, 1]], slot_effect=[first, second]).price_micros[0, 0] == int(exact)

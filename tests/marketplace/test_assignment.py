@@ -10,7 +10,7 @@ from synth.types import Requests
 def test_a_user_is_always_in_the_same_arm_and_arms_have_their_shares():
     split = split_users(40_000, (0.9, 0.1), seed=5)
     user = np.array([3, 7, 3, 7], np.int32)
-    arm = split.of_request(Requests(id=np.arange(4), user=user, time_ms=np.arange(4)))
+    arm = split.of_request(Requests(id=np.arange(4), user=user, time_ms=np.arange(4), surface=np.zeros(4, np.int32)))
 
     assert (arm == split.of_user[user]).all()
     assert abs(split.of_user.mean() - 0.1) < 4 * np.sqrt(0.09 / 40_000)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from marketplace.cli import app
 
 TINY = str(Path(__file__).parents[2] / "scenarios" / "tiny.toml")
-COMMANDS = ("generate", "train", "simulate", "compare", "report", "runs", "dashboard")
+COMMANDS = ("generate", "train", "simulate", "compare", "report", "runs", "world", "dashboard")
 
 
 def call(*args):
@@ -95,8 +95,8 @@ def test_the_report_in_the_terminal_answers_the_question_first(finished):
         (("generate", TINY, "--set", "world.population.users=0"), "world.population.users"),
         (("generate", TINY, "--set", "first_ranker.click.weights.known_order=1"), "known_order names no dense feature"),
         (
-            ("generate", TINY, "--set", "world.population.requests_per_day=400"),
-            "times a day, at most 150 are simulated",
+            ("generate", TINY, "--set", "world.marginals.sessions_per_day=200"),
+            "times a day, at most 70 are simulated",
         ),
         (("generate", TINY, "--set", "world.marginals.ctr=0.9"), "of the impressions are looked at"),
         (("generate", TINY, "--set", "world.marginals.repurchase_negatives=0.99"), "repurchase_negatives is 0.99"),
@@ -138,8 +138,8 @@ def damage(folder: Path, name: str) -> None:
         ("scenario.json", "train", "scenario.json"),
         ("log/schema.json", "train", "schema.json"),
         ("log/impressions/day=0001.parquet", "train", "is damaged"),
-        ("state/state.npz", "simulate", "state.npz is missing or damaged"),
-        ("truth/world.json", "simulate", "world.json is damaged"),
+        ("state/state.npz", "simulate", "state.npz"),
+        ("truth/world.json", "simulate", "world.json"),
         ("models/control/model.json", "simulate", "model.json"),
         ("models/control/click.txt", "simulate", "control"),
         ("models/treatment/network.safetensors", "simulate", "treatment"),
@@ -180,3 +180,97 @@ def test_an_interrupted_run_leaves_nothing_and_says_so_in_one_line(tmp_path, how
     assert err.strip().splitlines() == ["marketplace: interrupted; nothing is kept of the run that was under way"]
     assert not out
     assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    "content", ['{"stages": {}}', "[]", '{"scenario": "x", "stages": {"log": null}}', '{"stages": {"other": {}}}']
+)
+def test_a_manifest_that_lacks_something_is_refused_and_hides_no_other_run(finished, tmp_path, content):
+    shutil.copytree(finished.folder, tmp_path / "good")
+    shutil.copytree(finished.folder, tmp_path / "bad")
+    (tmp_path / "bad" / "manifest.json").unlink()
+    (tmp_path / "bad" / "manifest.json").write_text(content)
+
+    assert "bad: manifest.json is damaged" in refused(call("report", tmp_path / "bad"))
+    listed = call("runs", "--runs", tmp_path, "--json")
+    assert "bad: manifest.json is damaged" in listed.stderr
+    assert [Path(run["folder"]).name for run in json.loads(listed.stdout)] == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "args"),
+    [
+        ("report.json", "{}", ("report",)),
+        ("simulations/ab/result.json", '{"arms": 5}', ("simulate", "--set", "experiment.treatment_share=0.5")),
+        ("models.json", "{}", ("simulate", "--set", "experiment.treatment_share=0.4")),
+        ("truth/world.json", '{"solved": null}', ("simulate", "--set", "experiment.treatment_share=0.4")),
+        ("scenario.json", "[]", ("simulate", "--seed", "3")),
+    ],
+)
+def test_a_file_of_another_shape_is_refused_by_name(finished, tmp_path, name, content, args):
+    broken = tmp_path / "broken"
+    shutil.copytree(finished.folder, broken)
+    (broken / name).unlink()
+    (broken / name).write_text(content)
+    manifest = json.loads((broken / "manifest.json").read_text())
+    manifest["files"][name] = len(content)  # as large as it should be
+    (broken / "manifest.json").unlink()
+    (broken / "manifest.json").write_text(json.dumps(manifest))
+    command, *rest = args
+    more = ("--runs", tmp_path / "out") if command == "simulate" else ()
+
+    assert name in refused(call(command, broken, *rest, *more))
+    assert not list(tmp_path.glob("out/*")) and not list(tmp_path.glob("out/.*"))
+
+
+def test_a_run_that_lost_a_file_is_not_taken_over(finished, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(finished.folder, broken)
+    (broken / "simulations/ab/log/impressions/day=0003.parquet").unlink()
+
+    assert "impressions/day=0003.parquet is missing" in refused(call("simulate", broken, "--runs", tmp_path / "out"))
+
+
+@pytest.mark.parametrize("share", ["0.0005", "0.99999"])
+def test_an_arm_of_hardly_anyone_is_reported_without_intervals(finished, tmp_path, share):
+    args = ("--set", f"experiment.treatment_share={share}", "--runs", tmp_path, "--json")
+    readout = json.loads(call("simulate", finished.folder, *args).stdout)["report"]["readout"]
+
+    assert all(row["p_value"] is None and row["covered"] is None and row["why"] for row in readout)
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
+    (tmp_path / "x.toml").write_bytes(b'name = "t\xe9"\n')
+
+    assert "x.toml is not UTF-8: invalid continuation byte at byte 9" in refused(call("generate", tmp_path / "x.toml"))
+
+
+def test_an_override_of_two_lines_sets_nothing_beside(tmp_path):
+    assert "users" in refused(
+        call("generate", TINY, "--set", "world.population.users=100\nseed = 3", "--runs", tmp_path)
+    )
+
+
+@pytest.mark.parametrize("args", [["--threads", "0"], ["--no-such"], []])
+def test_arguments_that_are_not_understood_are_one_line(args):
+    command = [
+        sys.executable,
+        "-c",
+        "from marketplace.cli import main; main()",
+        "generate",
+        *([str(TINY)] if args else []),
+    ]
+    done = subprocess.run([*command, *args], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("marketplace: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_a_command_loads_is_one_line(tmp_path, kind):
+    code = "import os, marketplace.cli as c; c._pace = lambda *a: os.kill(os.getpid(), {}) or 1; c.main()"
+    command = [sys.executable, "-c", code.format(int(kind)), "compare", str(TINY), "--runs", str(tmp_path / "runs")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == "marketplace: interrupted; nothing is kept of the run that was under way\n"

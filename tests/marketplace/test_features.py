@@ -1,11 +1,13 @@
 """Features: what models see, and when."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from marketplace.features import new_features
+from marketplace.features import VIEWS, new_features
 from marketplace.orders import ORDER
-from synth.types import DAY_MS, HOUR_MS, Requests
+from synth.types import CART, CHECKOUT, DAY_MS, HOUR_MS, Requests
 
 
 @pytest.fixture
@@ -13,19 +15,22 @@ def features(tiny, world):
     return new_features(world.population, tiny.features.smoothing)
 
 
-def request(user, time_ms=30 * HOUR_MS):
-    return Requests(id=np.array([1]), user=np.array([user], np.int32), time_ms=np.array([time_ms]))
+NO_VIEWS = np.full((1, VIEWS), -1, np.int32)
 
 
-def order(user, store, ad, time_ms):
+def request(user, time_ms=30 * HOUR_MS, page=1):
+    one = np.zeros(1, np.int32)
+    return Requests(id=np.array([page]), user=one + user, time_ms=np.array([time_ms]), surface=one)
+
+
+def look(features, user, candidates, *, time_ms=30 * HOUR_MS, query=-1, views=NO_VIEWS):
+    return features.observe(request(user, time_ms), np.array([query], np.int32), views, candidates)
+
+
+def order(user, store, ad, time_ms, event=CHECKOUT):
     orders = np.zeros(1, ORDER)
-    orders["user"], orders["store"], orders["ad"], orders["time_ms"], orders["attributed"] = (
-        user,
-        store,
-        ad,
-        time_ms,
-        True,
-    )
+    orders["user"], orders["store"], orders["ad"], orders["time_ms"] = user, store, ad, time_ms
+    orders["attributed"], orders["event"] = True, event
     return orders
 
 
@@ -39,21 +44,21 @@ def test_an_order_is_seen_once_it_is_published_and_not_before(features, world):
     candidates = np.array([[ad]], np.int32)
     features.count_orders(order(user, world.population.ads.store[ad], ad, 29 * HOUR_MS))
 
-    before = features.observe(request(user), candidates)
+    before = look(features, user, candidates)
     features.publish()
-    after = features.observe(request(user), candidates)
+    after = look(features, user, candidates)
 
     assert before.cross[0, 0, 0] == 0 and before.cross[0, 0, 1] == -1
     assert after.cross[0, 0, 0] == pytest.approx(np.log(2))
     assert after.cross[0, 0, 1] == pytest.approx(np.log1p(1 / 24))
-    assert world.population.ads.store[ad] in after.history[0]
+    assert world.population.ads.store[ad] in after.lists[0][0]
 
 
-def test_request_columns_are_hour_weekday_region_platform_and_cohort(features, world):
+def test_request_columns_are_hour_weekday_region_platform_cohort_surface_and_query(features, world):
     users = world.population.users
-    batch = features.observe(request(5, time_ms=9 * DAY_MS + 13 * HOUR_MS), np.array([[0]], np.int32))
+    batch = look(features, 5, np.array([[0]], np.int32), time_ms=9 * DAY_MS + 13 * HOUR_MS, query=7)
 
-    assert batch.categorical[0].tolist() == [13, 2, users.region[5], users.platform[5], users.cohort[5]]
+    assert batch.categorical[0].tolist() == [13, 2, users.region[5], users.platform[5], users.cohort[5], 0, 7]
 
 
 def test_cuisine_share_is_the_share_of_the_users_stores_with_that_cuisine(features, world):
@@ -61,7 +66,7 @@ def test_cuisine_share_is_the_share_of_the_users_stores_with_that_cuisine(featur
     user = int(np.argmax((population.habits.store >= 0).sum(axis=1)))
     stores = population.habits.store[user][population.habits.store[user] >= 0]
     ads = np.arange(len(population.ads.store), dtype=np.int32)
-    cross = features.observe(request(user), ads[None, :]).cross[0]
+    cross = look(features, user, ads[None, :]).cross[0]
     cuisine = population.stores.cuisine
 
     expected = [(cuisine[stores] == cuisine[population.ads.store[ad]]).mean() for ad in ads]
@@ -70,9 +75,9 @@ def test_cuisine_share_is_the_share_of_the_users_stores_with_that_cuisine(featur
 
 
 def test_an_empty_place_among_the_candidates_has_no_features(features):
-    cross = features.observe(request(0), np.array([[-1]], np.int32)).cross
+    cross = look(features, 0, np.array([[-1]], np.int32)).cross
 
-    assert cross[0, 0].tolist() == [0, -1, 0]
+    assert cross[0, 0].tolist() == [0, -1, 0, 0, 0, 0]
 
 
 def test_rates_of_ads_are_relative_to_the_mean_and_drawn_towards_it(features, world):
@@ -82,7 +87,7 @@ def test_rates_of_ads_are_relative_to_the_mean_and_drawn_towards_it(features, wo
     clicked[:60, 0] = True
     features.count_shown(user, ad, clicked, effect)
     features.publish()
-    ctr = features.ads.dense[:, 2]
+    ctr = features.ads.dense[:, 3]
 
     mean = 60 / 450  # clicks per examined impression: 300 of ad 0, 150 of ad 1
     assert ctr[0] == pytest.approx(np.log((60 + 200 * mean) / (mean * 500)), abs=1e-5)
@@ -92,7 +97,7 @@ def test_rates_of_ads_are_relative_to_the_mean_and_drawn_towards_it(features, wo
 
 def test_a_new_table_of_ads_is_a_new_object_so_that_models_can_cache_by_identity(features):
     before = features.ads
-    assert features.observe(request(0), np.array([[0]], np.int32)).ads is before
+    assert look(features, 0, np.array([[0]], np.int32)).ads is before
 
     features.publish()
 
@@ -108,3 +113,61 @@ def test_a_copy_goes_its_own_way(features):
     assert (features.history.store[1] != twin.history.store[1]).any() or (
         features.history.orders[1] != twin.history.orders[1]
     ).any()
+
+
+def test_only_checkouts_are_remembered_as_orders(features):
+    twin = features.copy()
+    twin.count_orders(order(1, 2, 0, 5, event=CART))
+    twin.publish()
+
+    assert twin.store_orders[2] == features.store_orders[2]
+    assert (twin.history.orders == features.history.orders).all()
+
+
+def test_views_of_a_session_are_kept_most_recent_first_and_forgotten_in_the_next(features, world):
+    def visit(page, *stores):
+        view = np.array([[*stores, *[-1] * (4 - len(stores))]], np.int32)
+        visits = world.browse(request(3, page=page), world.minds())
+        return features.see(request(3, page=page), replace(visits, view=view))[0].tolist()
+
+    assert visit(32, 5, 6) == [6, 5] + [-1] * 6
+    assert visit(33, 7) == [7, 6, 5] + [-1] * 5
+    assert visit(34, 1, 2, 3, 4) == [4, 3, 2, 1, 7, 6, 5, -1]
+    assert visit(35, 8, 9) == [9, 8, 4, 3, 2, 1, 7, 6]  # the oldest is given up
+    assert visit(64, 5) == [5] + [-1] * 7  # another session
+
+
+def test_viewed_dish_and_cuisine_are_shares_of_the_sessions_views(features, world):
+    stores, siblings = world.population.stores, world.population.tastes.siblings
+    viewed = np.array([0, 1, 2, 3], np.int32)
+    ads = np.arange(len(world.population.ads.store), dtype=np.int32)
+    views = np.concatenate([viewed, np.full(VIEWS - 4, -1, np.int32)])[None, :]
+
+    batch = look(features, 3, ads[None, :], views=views)
+
+    dish = stores.dish[world.population.ads.store]
+    assert batch.cross[0, :, 3] == pytest.approx([(stores.dish[viewed] == d).mean() for d in dish])
+    assert batch.cross[0, :, 4] == pytest.approx(
+        [(stores.dish[viewed] // siblings == d // siblings).mean() for d in dish]
+    )
+    assert batch.lists[1][0, :4].tolist() == viewed.tolist()
+    assert batch.lists[2][0].tolist() == [*stores.dish[viewed], -1, -1, -1, -1]
+
+
+def test_query_match_is_one_for_the_dish_and_a_half_for_its_cuisine(features, world):
+    stores, siblings = world.population.stores, world.population.tastes.siblings
+    ads = np.arange(len(world.population.ads.store), dtype=np.int32)
+    dish = stores.dish[world.population.ads.store]
+
+    asked = look(features, 3, ads[None, :], query=int(dish[0])).cross[0, :, 5]
+    unasked = look(features, 3, ads[None, :]).cross[0, :, 5]
+
+    same_cuisine = dish // siblings == dish[0] // siblings
+    assert asked.tolist() == np.where(dish == dish[0], 1.0, np.where(same_cuisine, 0.5, 0.0)).tolist()
+    assert same_cuisine.sum() > (dish == dish[0]).sum() and not unasked.any()
+
+
+def test_ads_carry_the_content_of_their_stores(features, world):
+    content, store = world.population.content, world.population.ads.store
+
+    assert np.array_equal(features.ads.vector, np.concatenate([content.text[store], content.visual[store]], axis=1))

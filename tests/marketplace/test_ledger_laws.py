@@ -19,7 +19,7 @@ from marketplace.scenario import load_scenario
 from marketplace.serve import campaign_terms
 from marketplace.simulate import simulate
 from marketplace.state import new_state
-from synth.types import DAY_MS
+from synth.types import CHECKOUT, DAY_MS
 
 TINY = Path(__file__).parents[2] / "scenarios" / "tiny.toml"
 
@@ -121,10 +121,9 @@ def two_days(world, attribution_days):
     """Impressions by (request, ad): pricing, price, clicked, billed, unbilled, time; and the orders placed with their charges."""
     scenario = load_scenario(TINY, [f"auction.attribution_days={attribution_days!r}"])
     seen = Ticks()
-    population = world.population
     simulate(
         scenario, world, (first_ranker(scenario),), everyone(scenario.world.population.users),
-        new_state(scenario, population), seen, first_day=0, days=2,
+        new_state(scenario, world), seen, first_day=0, days=2,
     )  # fmt: skip
     pricing = campaign_terms(scenario, world).pricing
     impressions, placed = {}, []
@@ -153,7 +152,8 @@ def window(world):
 
 def test_charges_of_a_day_keep_the_laws(world, window):
     """At once: billed + unbilled = price if CPM, oCPM or a clicked CPC, else 0. Later: billed + unbilled = the price at the
-    impression if CPA and 0 <= delay <= window, else 0, once per impression, and after its click.
+    impression if CPA, its goal (a checkout) and 0 <= delay <= window, else 0, once per impression and type of event, and
+    after its click.
     """
     impressions, placed = two_days(world, window)
     window_ms = round(window * DAY_MS)
@@ -166,10 +166,11 @@ def test_charges_of_a_day_keep_the_laws(world, window):
         key = int(order["request"]), int(order["ad"])
         pricing, price, clicked, _, _, shown_ms = impressions[key]
         delay = int(order["time_ms"] - order["click_ms"])
-        assert key not in seen and clicked and order["click_ms"] == shown_ms and delay >= 0
-        seen.add(key)
-        assert order["attributed"] == (delay <= window_ms)
-        assert billed + unbilled == (price if pricing == Pricing.CPA and delay <= window_ms else 0)
-        delays += [delay] if pricing == Pricing.CPA else []
+        assert (key, order["event"]) not in seen and clicked and order["click_ms"] == shown_ms and delay >= 0
+        seen.add((key, order["event"]))
+        counts = order["event"] == CHECKOUT and delay <= window_ms
+        assert order["attributed"] == counts
+        assert billed + unbilled == (price if pricing == Pricing.CPA and counts else 0)
+        delays += [delay] if pricing == Pricing.CPA and order["event"] == CHECKOUT else []
 
     assert min(delays) < window_ms < max(delays) and window_ms in delays

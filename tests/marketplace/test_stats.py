@@ -12,6 +12,7 @@ from marketplace.stats import effect, sample_ratio_p, true_lift
 
 CPA = next(m for m in METRICS if m.name == "CPA")
 CONVERSIONS = next(m for m in METRICS if m.name == "conversions")
+BUDGET_USE = next(m for m in METRICS if m.name == "budget_use")
 
 
 def table(rng, n, *, rate=1.0):
@@ -25,8 +26,8 @@ def table(rng, n, *, rate=1.0):
     return t
 
 
-def arms(t, arm, shares=(0.5, 0.5)):
-    return moments_by_arm(t, arm, 1000.0, shares)
+def arms(t, arm, n_arms=2):
+    return moments_by_arm(t, arm, 1000.0, n_arms)
 
 
 def test_a_metric_is_a_ratio_of_sums_not_a_mean_of_ratios():
@@ -34,7 +35,7 @@ def test_a_metric_is_a_ratio_of_sums_not_a_mean_of_ratios():
     t[:, NAMES.index("requests")] = 1
     t[:, NAMES.index("spend_usd")] = [1, 2, 9]
     t[:, NAMES.index("conversions")] = [1, 1, 2]
-    (only,) = arms(t, np.zeros(3, int), (1.0,))
+    (only,) = arms(t, np.zeros(3, int), 1)
 
     assert value(CPA, only) == pytest.approx(12 / 4)
     assert value(CONVERSIONS, only) == pytest.approx(1000 * 4 / 3)
@@ -44,7 +45,7 @@ def test_users_who_never_came_are_not_counted():
     t = np.zeros((5, len(NAMES)))
     t[:3, NAMES.index("requests")] = 1
     t[:3, NAMES.index("conversions")] = 2
-    (only,) = arms(t, np.zeros(5, int), (1.0,))
+    (only,) = arms(t, np.zeros(5, int), 1)
 
     assert only.users == 3
     assert value(CONVERSIONS, only) == pytest.approx(2000)
@@ -77,7 +78,7 @@ def test_a_ratio_is_read_by_the_delta_method():
     assert effect(CPA, *arms(t, arm)).p_value == pytest.approx(2 * stats.norm.sf(abs(z)), rel=2e-2)
 
 
-@pytest.mark.parametrize("metric", [CPA, CONVERSIONS], ids=lambda m: m.name)
+@pytest.mark.parametrize("metric", [CPA, CONVERSIONS, BUDGET_USE], ids=lambda m: m.name)
 def test_intervals_of_a_tests_without_effect_cover_zero_19_times_in_20(metric):
     rng = np.random.default_rng(3)
     n = 600
@@ -111,15 +112,14 @@ def test_a_metric_that_does_not_vary_has_no_p_value():
     assert (read.lift, read.p_value, read.why) == (0.0, None, "does not vary")
 
 
-def test_budget_use_is_spend_over_the_arms_part_of_the_budgets():
-    t = np.zeros((4, len(NAMES)))
-    t[:, NAMES.index("requests")] = 1
-    t[:, NAMES.index("spend_usd")] = [10, 20, 30, 40]
-    use = next(m for m in METRICS if m.name == "budget_use")
-    control, treatment = moments_by_arm(t, np.array([0, 0, 0, 1]), 1000.0, (0.75, 0.25))
+def test_budget_use_is_spend_over_the_budgets_of_the_arms_active_users():
+    t = np.zeros((5, len(NAMES)))
+    t[:4, NAMES.index("requests")] = 1
+    t[:, NAMES.index("spend_usd")] = [10, 20, 30, 40, 0]
+    control, treatment = arms(t, np.array([0, 0, 0, 1, 1]))
 
-    assert value(use, control) == pytest.approx(60 / 750)
-    assert value(use, treatment) == pytest.approx(40 / 250)
+    assert value(BUDGET_USE, control) == pytest.approx(60 / 750)
+    assert value(BUDGET_USE, treatment) == pytest.approx(40 / 250)
 
 
 def test_the_published_sample_ratio_mismatch_raises_the_alarm():
@@ -133,7 +133,7 @@ def test_the_published_sample_ratio_mismatch_raises_the_alarm():
 
 def test_the_true_lift_compares_two_worlds():
     rng = np.random.default_rng(5)
-    control, treatment = (arms(table(rng, 500, rate=r), np.zeros(500, int), (1.0,))[0] for r in (1.0, 1.2))
+    control, treatment = (arms(table(rng, 500, rate=r), np.zeros(500, int), 1)[0] for r in (1.0, 1.2))
 
     assert true_lift(CONVERSIONS, control, treatment) == pytest.approx(
         value(CONVERSIONS, treatment) / value(CONVERSIONS, control) - 1

@@ -10,22 +10,23 @@ from marketplace.ledger import open_ledger
 from marketplace.orders import no_orders
 from marketplace.serve import campaign_terms, score
 from marketplace.state import new_state
-from marketplace.tick import Placed, Shown, run_tick, spending_of
+from marketplace.tick import Placed, Shown, Window, run_tick, spending_of
 from synth.types import DAY_MS
 
-WINDOW = 7 * DAY_MS
+WINDOW = Window(7 * DAY_MS, -1)
 
 
 @pytest.fixture(scope="module")
 def scored(tiny, world, ranker):
-    state = new_state(tiny, world.population)
+    state = new_state(tiny, world)
     terms = campaign_terms(tiny, world)
-    requests = world.population.requests_on(0).rows(0, 1500)
+    requests = world.requests_on(0, state.minds).rows(0, 1500)
+    visits = world.browse(requests, state.minds)
     pool = world.population.pool(np.ones(len(terms.ad_campaign), np.bool_))
     with ThreadPoolExecutor(1) as threads:
         found = score(
-            requests, np.zeros(len(requests), np.int32), (ranker,), world, state.habits, pool, state.features, terms,
-            threads, 1, Counter(),
+            requests, visits, state.features.see(requests, visits), np.zeros(len(requests), np.int32), (ranker,), world,
+            state.minds, pool, state.features, terms, threads, 1, Counter(),
         )  # fmt: skip
     return found, terms, state
 
@@ -40,12 +41,12 @@ def clear(scored, world, ranker, budget, *, one_by_one):
         last = stop == n
         until = int(found.requests.time_ms[-1]) + 1 if last else int(found.requests.time_ms[stop])
         some = type(found)(
-            requests=found.requests.rows(start, stop), arm=found.arm[start:stop], ad=found.ad[start:stop],
-            campaign=found.campaign[start:stop], batch=found.batch.rows(start, stop), pctr=found.pctr[start:stop],
-            pcvr=found.pcvr[start:stop], n_slots=found.n_slots,
+            requests=found.requests.rows(start, stop), visits=found.visits.rows(start, stop),
+            arm=found.arm[start:stop], ad=found.ad[start:stop], campaign=found.campaign[start:stop],
+            batch=found.batch.rows(start, stop), pctr=found.pctr[start:stop], pcvr=found.pcvr[start:stop], n_slots=found.n_slots,
         )  # fmt: skip
         _, shown, done, orders = run_tick(
-            some, until, (ranker,), world, state.habits, ledger, orders, terms, np.ones(len(terms.pricing)), WINDOW,
+            some, until, (ranker,), world, state.minds, ledger, orders, terms, np.ones(len(terms.pricing)), WINDOW,
             Counter(),
         )  # fmt: skip
         parts.append(shown)

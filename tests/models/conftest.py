@@ -14,7 +14,8 @@ from scipy.special import expit
 from models.data import AdTable, Batch, Dataset
 from models.schema import Column, Kind, Schema, Side
 
-ADS, STORES, CUISINES, SLOTS = 60, 100, 5, 3
+ADS, STORES, CUISINES, REGIONS, SLOTS = 60, 100, 5, 4, 3
+TEXT, VISUAL = 3, 2
 
 
 def _schema() -> Schema:
@@ -30,11 +31,15 @@ def _schema() -> Schema:
             "requests": (
                 *key,
                 column("hour", Kind.CATEGORICAL, Side.REQUEST, "int32", 24),
-                column("region", Kind.CATEGORICAL, Side.REQUEST, "int32", 4),
+                column("region", Kind.CATEGORICAL, Side.REQUEST, "int32", REGIONS),
                 column("user_clicks", Kind.DENSE, Side.REQUEST, "float32"),
                 Column(
                     name="history", kind=Kind.LIST, dtype="list<int32>", side=Side.REQUEST, cardinality=STORES,
                     values_of="store",
+                ),
+                Column(
+                    name="visited", kind=Kind.LIST, dtype="list<int32>", side=Side.REQUEST, cardinality=REGIONS,
+                    values_of="region", ordered=True,
                 ),
             ),
             "impressions": (
@@ -49,6 +54,11 @@ def _schema() -> Schema:
                 plain("clicked", Kind.FLAG, "bool"),
             ),
             "conversions": (*key, plain("ad", Kind.ID, "int32"), plain("attributed", Kind.FLAG, "bool")),
+            "stores": (
+                plain("store", Kind.ID, "int32"),
+                Column(name="text", kind=Kind.VECTOR, dtype="list<float>", side=Side.AD, width=TEXT),
+                Column(name="visual", kind=Kind.VECTOR, dtype="list<float>", side=Side.AD, width=VISUAL),
+            ),
         }
     )  # fmt: skip
 
@@ -81,6 +91,7 @@ def _planted(n: int, seed: int) -> Planted:
     ads = AdTable(
         categorical=np.stack([cuisine, store], axis=1).astype(np.int32),
         dense=ad_rng.normal(size=(ADS, 2)).astype(np.float32),
+        vector=ad_rng.normal(size=(STORES, TEXT + VISUAL)).astype(np.float32)[store],
     )
     rng = np.random.default_rng(seed)
     row = rng.integers(ADS, size=(n, SLOTS)).astype(np.int32)
@@ -96,7 +107,10 @@ def _planted(n: int, seed: int) -> Planted:
     batch = Batch(
         categorical=rng.integers(-1, [24, 4], size=(n, 2)).astype(np.int32),
         dense=dense,
-        history=rng.integers(-1, STORES, size=(n, 4)).astype(np.int32),
+        lists=(
+            rng.integers(-1, STORES, size=(n, 4)).astype(np.int32),
+            rng.integers(-1, REGIONS, size=(n, 3)).astype(np.int32),
+        ),
         ads=ads,
         row=row,
         cross=cross,
@@ -131,6 +145,7 @@ def write_log(tmp_path: Path, schema: Schema) -> Callable[..., Path]:
         "requests": {
             "request": [30, 50, 20], "time_ms": [200, 100, 200], "hour": [3, 1, -1], "region": [3, 1, 2],
             "user_clicks": [0.3, 0.1, 0.2], "history": [[], [7, 8], [9]],
+            "visited": [[2, 1, 2], [], [3]],
         },
         "impressions": {
             "request": [30, 50, 30], "time_ms": [200, 100, 200], "slot": [2, 0, 0], "ad": [5, 4, 6],
@@ -138,20 +153,28 @@ def write_log(tmp_path: Path, schema: Schema) -> Callable[..., Path]:
             "known_orders": [12.0, 10.0, 11.0], "clicked": [True, True, False],
         },
         "conversions": {"request": [50, 30], "time_ms": [150, 900], "ad": [4, 5], "attributed": [True, True]},
+        "stores": {
+            "store": [52, 49, 51, 50], "text": [[52.0, 1, 2], [49.0, 1, 2], [51.0, 1, 2], [50.0, 1, 2]],
+            "visual": [[0.52, 0], [0.49, 0], [0.51, 0], [0.5, 0]],
+        },
     }  # fmt: skip
 
-    def write(folder: str = "log", **replaced: dict[str, list]) -> Path:
+    def write(folder: str = "log", vectors: str = "fixed", **replaced: dict[str, list]) -> Path:
         path = tmp_path / folder
         path.mkdir()
         schema.save(path)
         for table, rows in (tables | replaced).items():
             (path / table).mkdir()
-            columns = {c.name: pa.array(rows[c.name], _arrow(c)) for c in schema.tables[table] if c.name in rows}
+            columns = {
+                c.name: pa.array(rows[c.name], _arrow(c, vectors)) for c in schema.tables[table] if c.name in rows
+            }
             pq.write_table(pa.table(columns), path / table / "day=0000.parquet")
         return path
 
     return write
 
 
-def _arrow(column: Column) -> pa.DataType:
+def _arrow(column: Column, vectors: str) -> pa.DataType:
+    if column.kind is Kind.VECTOR:
+        return pa.list_(pa.float32(), column.width if vectors == "fixed" else -1)
     return pa.list_(pa.int32()) if column.kind is Kind.LIST else pa.from_numpy_dtype(np.dtype(column.dtype))

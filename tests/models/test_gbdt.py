@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from models.data import AdTable
 from models.gbdt import GbdtConfig, fit_gbdt, load_gbdt, matrix
 
 CONFIG = GbdtConfig(kind="lightgbm", trees=60, leaves=8, min_rows_per_leaf=40)
@@ -79,7 +78,7 @@ def test_a_saved_model_predicts_as_before(model, schema, test, tmp_path):
 
 def test_missing_categories_and_absent_candidates_get_logits_too(model, test):
     batch = test.data.batch.rows(0, 50)
-    nothing = AdTable(categorical=np.full_like(batch.ads.categorical, -1), dense=batch.ads.dense)
+    nothing = replace(batch.ads, categorical=np.full_like(batch.ads.categorical, -1))
     bare = replace(batch, categorical=np.full_like(batch.categorical, -1), ads=nothing)
 
     for case in (bare, replace(batch, row=np.full_like(batch.row, -1))):

@@ -1,5 +1,7 @@
 """The schema: what is written is what is read, and what cannot be read is named."""
 
+import json
+
 import pytest
 
 from models.schema import SCHEMA_FILE, Kind, Side, load_schema
@@ -18,7 +20,8 @@ def test_a_schema_is_read_as_it_was_written(schema, tmp_path):
         (Kind.CATEGORICAL, Side.AD, ["cuisine", "store"]),
         (Kind.DENSE, Side.AD, ["ad_ctr", "ad_cvr"]),
         (Kind.DENSE, Side.CROSS, ["known_orders"]),
-        (Kind.LIST, Side.REQUEST, ["history"]),
+        (Kind.LIST, Side.REQUEST, ["history", "visited"]),
+        (Kind.VECTOR, Side.AD, ["text", "visual"]),
         (Kind.CATEGORICAL, Side.CROSS, []),
     ],
 )
@@ -27,6 +30,18 @@ def test_columns_of_a_kind_and_side_come_in_the_order_of_the_schema(schema, tmp_
 
     for read in (schema, load_schema(tmp_path)):
         assert [c.name for c in read.columns(kind, side)] == names
+
+
+def test_a_schema_written_before_there_were_ordered_lists_and_vectors_is_read(tmp_path):
+    column = {
+        "name": "history", "kind": "list", "dtype": "list<int32>", "unit": "", "side": "request", "cardinality": 9,
+        "values_of": "store",
+    }  # fmt: skip
+    (tmp_path / SCHEMA_FILE).write_text(json.dumps({"version": 1, "tables": {"requests": [column]}}))
+
+    (history,) = load_schema(tmp_path).columns(Kind.LIST, Side.REQUEST)
+
+    assert (history.cardinality, history.ordered, history.width) == (9, False, 0)
 
 
 def test_a_missing_schema_is_refused_with_its_path(tmp_path):

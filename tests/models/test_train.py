@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.data import AdTable, Batch
+from models.data import Batch
 from models.network import NetworkConfig
 from models.train import fit_network
 
@@ -77,7 +77,7 @@ def test_the_unit_and_the_origin_of_a_feature_do_not_matter(train):
         return 1 / (1 + np.exp(-fit_network(data, QUICK, seed=5, threads=1).logits(data.batch)[0]))
 
     batch = train.data.batch
-    ads = AdTable(categorical=batch.ads.categorical, dense=batch.ads.dense * 500 - 2_000)
+    ads = replace(batch.ads, dense=batch.ads.dense * 500 - 2_000, vector=batch.ads.vector * 300 + 1_000)
     rescaled = replace(batch, dense=batch.dense * 1_000 + 5_000, cross=batch.cross / 100 + 3, ads=ads)
 
     assert np.abs(p(rescaled) - p(batch)).mean() < 0.02

@@ -5,6 +5,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numba import njit
 from scipy import stats
 
@@ -125,3 +127,23 @@ def test_ids_and_seeds_are_uncorrelated_in_every_part_of_the_counter_and_key(dra
     for x, y in combinations(streams, 2):
         assert abs(np.corrcoef(x, y)[0, 1]) < 5 / np.sqrt(n)
     assert abs(np.corrcoef(streams[0][1:], streams[0][:-1])[0, 1]) < 5 / np.sqrt(n)
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.3, 1.5, 8.0, 60.0])
+def test_poisson_number_is_the_quantile_of_the_law(mean):
+    u = np.concatenate((draws.uniform(1, Cause.ARRIVALS, np.arange(1_000)), [1e-12, 1 - 1e-9]))
+
+    assert np.array_equal([draws.poisson1(mean, x) for x in u], stats.poisson.ppf(u, mean))
+
+
+def test_a_uniform_number_chooses_the_share_that_it_falls_on():
+    at = np.array([1e-9, 0.199, 0.201, 0.499, 0.501, 1 - 1e-12])
+
+    assert draws.choose((0.2, 0.3, 0.0, 0.5), at).tolist() == [0, 0, 1, 1, 3, 3]
+
+
+@given(weight=st.lists(st.integers(0, 5), min_size=1, max_size=6).filter(any), at=st.floats(1e-9, 1 - 1e-9))
+def test_a_share_of_zero_is_never_chosen(weight, at):
+    shares = np.array(weight) / sum(weight)
+
+    assert weight[draws.choose(shares, np.array([at]))[0]] > 0

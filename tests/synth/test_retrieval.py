@@ -1,138 +1,332 @@
-"""Retrieval: known stores by chance `familiar`, the rest a uniform sample of the region."""
+"""Retrieval: known stores by chance `familiar`, the rest the nearest ads of the region, as brute force finds them."""
+
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from scipy import stats
+from hypothesis import given
+from hypothesis import strategies as st
 
-from synth.retrieval import Pool, make_pool, retrieve
+from synth import draws
+from synth.draws import Cause
+from synth.retrieval import Index, Pool, make_pool, retrieve
 from synth.types import Requests
 
-PLAUSIBLE = 1e-4
-
-# One region of 9 ads, ads 0 to 8 being of stores 10 to 18; store 19 has none. The other region has ad 9 of store 20.
-REGION = np.array([0] * 9 + [1], np.int32)
-AD_STORE = np.array([*range(10, 19), 20], np.int32)
-AD_OF_STORE = np.full(21, -1, np.int32)
-AD_OF_STORE[AD_STORE] = np.arange(10)
+SEED = 7
+REGIONS = 3
+EVERYONE = (1 << 63) - 1
 
 
-def ask(n: int, known: list[int], *, familiar: float, k: int, eligible: np.ndarray | None = None) -> np.ndarray:
-    """Candidates (n, k) of n requests of one user in region 0 who knows the stores `known`."""
-    pool = make_pool(REGION, np.ones(10, bool) if eligible is None else eligible, 2)
-    requests = Requests(id=np.arange(n) * 3, user=np.zeros(n, np.int32), time_ms=np.arange(n))
-    region, habits = np.zeros(1, np.int32), np.array([[*known, -1]], np.int32)
-    return retrieve(7, requests, region, habits, AD_STORE, AD_OF_STORE, pool, familiar, k)
+class Market(NamedTuple):
+    """U users and A ads, laid out for `retrieve`."""
+
+    region: np.ndarray  # (U,)
+    platform: np.ndarray  # (U,)
+    cohort: np.ndarray  # (U,)
+    taste: np.ndarray  # (U, d)
+    habit_store: np.ndarray  # (U, H)
+    ad_store: np.ndarray  # (A,)
+    ad_of_store: np.ndarray  # (S,)
+    ad_region: np.ndarray  # (A,)
+    ad_vector: np.ndarray  # (A, d)
+    ad_audience: np.ndarray  # (A,)
+    ad_dish: np.ndarray  # (A,)
+    eligible: np.ndarray  # (A,)
+
+    def pool(self) -> Pool:
+        return make_pool(self.ad_region, self.ad_vector, self.ad_audience, self.ad_dish, self.eligible, REGIONS)
+
+    def candidates(self, requests: Requests, query: np.ndarray, index: Index, k: int) -> np.ndarray:
+        return retrieve(
+            SEED, requests, self.region, self.platform, self.cohort, self.taste, query, self.habit_store,
+            self.ad_of_store, self.pool(), index, k,
+        )  # fmt: skip
+
+
+def random_market(rng: np.random.Generator, users: int, ads: int, *, ties: bool, shut: float) -> Market:
+    """A market at random; whole numbers in its vectors make ties, an audience bit is missing with probability `shut`."""
+
+    def vectors(rows: int) -> np.ndarray:
+        return (rng.integers(-1, 2, (rows, 2)) if ties else rng.normal(size=(rows, 3))).astype(np.float32)
+
+    stores = ads + 5
+    ad_store = rng.permutation(stores)[:ads].astype(np.int32)
+    ad_of_store = np.full(stores, -1, np.int32)
+    ad_of_store[ad_store] = np.arange(ads)
+    habit_store = np.array([rng.permutation(stores)[:4] for _ in range(users)], np.int32)
+    ad_region = rng.choice(REGIONS, ads, p=[0.8, 0.2, 0.0]).astype(np.int32)
+    return Market(
+        region=rng.choice(REGIONS, users, p=[0.7, 0.2, 0.1]).astype(np.int32),
+        platform=rng.choice([0, 1, 7], users).astype(np.int32),
+        cohort=rng.choice([0, 1, 54], users).astype(np.int32),
+        taste=vectors(users),
+        habit_store=np.where(rng.random((users, 4)) < 0.5, habit_store, np.int32(-1)),
+        ad_store=ad_store,
+        ad_of_store=ad_of_store,
+        ad_region=ad_region,
+        ad_vector=vectors(ads),
+        ad_audience=((rng.random((ads, 63)) >= shut).astype(np.int64) << np.arange(63)).sum(axis=1),
+        ad_dish=rng.integers(0, 7, ads).astype(np.int32),
+        eligible=rng.random(ads) < 0.8,
+    )
+
+
+def random_requests(rng: np.random.Generator, n: int, users: int) -> tuple[Requests, np.ndarray]:
+    """Requests with a dish searched for in half of them."""
+    requests = Requests(
+        id=rng.permutation(10 * n)[:n].astype(np.int64),
+        user=rng.integers(0, users, n).astype(np.int32),
+        time_ms=np.arange(n),
+        surface=np.zeros(n, np.int32),
+    )
+    return requests, np.where(rng.random(n) < 0.5, rng.integers(0, 9, n), -1).astype(np.int32)
+
+
+def admits(market: Market, user: int) -> np.ndarray:
+    """(A,) True where an eligible ad's audience has the user's platform and cohort."""
+    audience = market.ad_audience
+    platform, cohort = audience >> market.platform[user] & 1, audience >> (8 + market.cohort[user]) & 1
+    return market.eligible & (platform == 1) & (cohort == 1)
+
+
+def brute_force(market: Market, request: int, user: int, query: int, index: Index, k: int) -> list[int]:
+    """The row of one request: every ad is scored and all are sorted."""
+    admitted = admits(market, user)
+    known = [int(market.ad_of_store[store]) for store in market.habit_store[user] if store >= 0]
+    chance = draws.uniform(SEED, Cause.RETRIEVAL_FAMILIAR, request, market.habit_store[user])
+    row = [
+        int(market.ad_of_store[store])
+        for store, u in zip(market.habit_store[user], chance, strict=True)
+        if store >= 0 and market.ad_of_store[store] >= 0 and admitted[market.ad_of_store[store]] and u < index.familiar
+    ]
+    noise = draws.normal(SEED, Cause.RETRIEVAL_NOISE, request, np.arange(market.taste.shape[1]))
+    taste = market.taste[user].astype(np.float64)
+    vector = (index.quality * taste + np.sqrt(1 - index.quality**2) * noise).astype(np.float32)
+    score = np.zeros(len(admitted), np.float32)
+    for d, weight in enumerate(vector):
+        score += weight * market.ad_vector[:, d]
+    if query >= 0:
+        cuisine = market.ad_dish // index.siblings == query // index.siblings
+        match = np.where(market.ad_dish == query, 1.0, np.where(cuisine, 0.5, 0.0))
+        score += (index.query_weight * match).astype(np.float32)
+    others = [ad for ad in np.argsort(-score, kind="stable") if admitted[ad] and ad not in known]
+    row += [ad for ad in others if market.ad_region[ad] == market.region[user]]
+    return (row + [-1] * k)[:k]
+
+
+@given(
+    state=st.integers(0, 2**32 - 1),
+    ads=st.one_of(st.integers(1, 12), st.integers(60, 250)),
+    k=st.integers(1, 12),
+    ties=st.booleans(),
+    shut=st.sampled_from([0.0, 0.2, 0.8]),
+    familiar=st.sampled_from([0.0, 0.5, 1.0]),
+    quality=st.sampled_from([0.0, 0.6, 1.0]),
+    query_weight=st.sampled_from([0.0, 1.0, 2.5]),
+    siblings=st.integers(1, 3),
+)
+def test_candidates_are_those_of_brute_force(state, ads, k, ties, shut, familiar, quality, query_weight, siblings):
+    rng = np.random.default_rng(state)
+    market = random_market(rng, 8, ads, ties=ties, shut=shut)
+    requests, query = random_requests(rng, 20, 8)
+    index = Index(familiar, quality, query_weight, siblings)
+
+    candidates = market.candidates(requests, query, index, k)
+
+    expected = [
+        brute_force(market, i, u, q, index, k) for i, u, q in zip(requests.id, requests.user, query, strict=True)
+    ]
+    assert candidates.dtype == np.int32
+    assert candidates.tolist() == expected
+
+
+def test_nothing_ineligible_competes_and_nothing_twice():
+    rng = np.random.default_rng(3)
+    market = random_market(rng, 200, 400, ties=False, shut=0.4)
+    requests, query = random_requests(rng, 3_000, 200)
+
+    candidates = market.candidates(requests, query, Index(0.5, 0.5, 1.0, 2), 20)
+
+    for row, user in zip(candidates, requests.user, strict=True):
+        taken = row[row >= 0]
+        assert admits(market, user)[taken].all()
+        assert len(set(taken)) == len(taken)
+
+
+def test_candidates_of_a_request_do_not_depend_on_its_batch():
+    rng = np.random.default_rng(4)
+    market = random_market(rng, 200, 400, ties=False, shut=0.2)
+    requests, query = random_requests(rng, 1_000, 200)
+    index = Index(0.5, 0.5, 1.0, 2)
+
+    whole = market.candidates(requests, query, index, 20)
+
+    split = [market.candidates(requests.rows(i, i + 70), query[i : i + 70], index, 20) for i in range(0, 1_000, 70)]
+    order = rng.permutation(1_000)
+    assert np.array_equal(np.concatenate(split), whole)
+    assert np.array_equal(market.candidates(requests.take(order), query[order], index, 20), whole[order])
+
+
+def test_pool_holds_the_eligible_ads_region_by_region():
+    region, eligible = np.array([2, 0, 2, 0, 1]), np.array([True, True, True, True, False])
+    vector = np.array([[0, 5], [1, 6], [2, 7], [3, 8], [4, 9]], np.float32)
+
+    pool = make_pool(region, vector, 1 << np.arange(5), np.arange(5, dtype=np.int32) * 10, eligible, 4)
+
+    assert pool.ad.tolist() == [1, 3, 0, 2]
+    assert pool.start.tolist() == [0, 2, 2, 4, 4]
+    assert pool.place.tolist() == [2, 0, 3, 1, -1]
+    assert pool.vector.tolist() == [[1, 3, 0, 2], [6, 8, 5, 7]]
+    assert pool.vector.flags.c_contiguous
+    assert pool.audience.tolist() == [2, 8, 1, 4]
+    assert pool.dish.tolist() == [10, 30, 0, 20]
+
+
+def test_ads_of_a_region_stand_in_the_order_of_their_ids():
+    market = random_market(np.random.default_rng(10), 1, 5_000, ties=False, shut=0.0)
+
+    ids = np.arange(5_000)[market.eligible]
+    assert np.array_equal(market.pool().ad, ids[np.lexsort((ids, market.ad_region[ids]))])
+
+
+def test_pool_is_not_changed_by_retrieval():
+    rng = np.random.default_rng(5)
+    market = random_market(rng, 50, 100, ties=False, shut=0.2)
+    requests, query = random_requests(rng, 100, 50)
+    pool = market.pool()
+
+    retrieve(
+        SEED, requests, market.region, market.platform, market.cohort, market.taste, query, market.habit_store,
+        market.ad_of_store, pool, Index(0.5, 0.5, 1.0, 2), 10,
+    )  # fmt: skip
+
+    assert all(np.array_equal(a, b) for a, b in zip(pool, market.pool(), strict=True))
+
+
+def line(position: list[float], *, taste: list[float], known: tuple[int, ...] = (), dish: list[int] | None = None):
+    """One region of ads at `position` on a line, ad a being of store 10 + a, and users who all know the stores `known`."""
+    ads, users = len(position), len(taste)
+    zero = np.zeros(users, np.int32)
+    return Market(
+        region=zero,
+        platform=zero,
+        cohort=zero,
+        taste=np.array(taste, np.float32)[:, None],
+        habit_store=np.tile(np.array([*known, -1], np.int32), (users, 1)),
+        ad_store=np.arange(10, 10 + ads, dtype=np.int32),
+        ad_of_store=np.concatenate([np.full(10, -1), np.arange(ads)]).astype(np.int32),
+        ad_region=np.zeros(ads, np.int32),
+        ad_vector=np.array(position, np.float32)[:, None],
+        ad_audience=np.full(ads, EVERYONE),
+        ad_dish=np.array([0] * ads if dish is None else dish, np.int32),
+        eligible=np.ones(ads, bool),
+    )
+
+
+def ask(market: Market, n: int, index: Index, k: int, dish: int = -1) -> np.ndarray:
+    """Candidates (n, k) of n requests, users in turn."""
+    user = (np.arange(n) % len(market.region)).astype(np.int32)
+    requests = Requests(id=np.arange(n) * 3, user=user, time_ms=np.arange(n), surface=np.zeros(n, np.int32))
+    return market.candidates(requests, np.full(n, dish, np.int32), index, k)
 
 
 def close_to(share: float, n: int):
     return pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / n))
 
 
-def test_pool_holds_the_eligible_ads_region_by_region():
-    pool = make_pool(np.array([2, 0, 2, 0, 1]), np.array([True, True, True, True, False]), 4)
-
-    assert pool.ad.tolist() == [1, 3, 0, 2]
-    assert pool.start.tolist() == [0, 2, 2, 4, 4]
-
-
-def test_no_ad_competes_twice_for_a_request(population, requests):
-    candidates = population.candidates(requests, population.habits, population.pool(np.ones(60, bool)), 0.5)
-
-    for row in candidates:
-        taken = row[row >= 0]
-        assert len(set(taken)) == len(taken)
-
-
-def test_candidates_are_eligible_ads_of_the_users_region(population, requests):
-    eligible = np.arange(60) % 3 > 0
-
-    candidates = population.candidates(requests, population.habits, population.pool(eligible), 0.5)
-
-    row, column = np.nonzero(candidates >= 0)
-    ad = candidates[row, column]
-    assert eligible[ad].all()
-    assert np.array_equal(population.ad_region[ad], population.users.region[requests.user[row]])
-
-
-def test_familiar_ads_come_first_and_only_they_are_of_known_stores():
-    known = np.isin(ask(2_000, [12, 19, 16], familiar=0.5, k=5), [2, 6])
-
-    assert (np.diff(known.astype(int), axis=1) <= 0).all()
-
-
 @pytest.mark.parametrize("familiar", [0.2, 0.7])
 def test_each_familiar_ad_is_taken_with_probability_familiar(familiar):
     n = 20_000
-    taken = [(ask(n, [12, 19, 16], familiar=familiar, k=5) == ad).any(axis=1) for ad in (2, 6)]
+    candidates = ask(line([1, 2, 3, 4, 5], taste=[1.0], known=(12, 3, 10)), n, Index(familiar, 1.0, 0.0, 1), 5)
 
+    taken = [(candidates == ad).any(axis=1) for ad in (2, 0)]
     assert taken[0].mean() == close_to(familiar, n)
     assert taken[1].mean() == close_to(familiar, n)
     assert (taken[0] & taken[1]).mean() == close_to(familiar**2, n)
 
 
-def test_every_familiar_ad_is_taken_when_familiar_is_one():
-    assert ask(50, [12, 16], familiar=1.0, k=3)[:, :2].tolist() == [[2, 6]] * 50
+def test_familiar_ads_come_first_as_in_the_habits_and_stop_at_the_last_place():
+    market = line([1, 2, 3, 4, 5], taste=[1.0], known=(12, 10, 11))
+
+    assert ask(market, 3, Index(1.0, 1.0, 0.0, 1), 4).tolist() == [[2, 0, 1, 4]] * 3
+    assert ask(market, 3, Index(1.0, 1.0, 0.0, 1), 2).tolist() == [[2, 0]] * 3
 
 
-def test_familiar_ads_stop_at_the_last_place():
-    assert ask(50, [12, 16, 11], familiar=1.0, k=2).tolist() == [[2, 6]] * 50
+def test_an_ad_of_a_known_store_has_no_second_chance():
+    assert ask(line([1, 2, 3], taste=[1.0], known=(12,)), 2, Index(0.0, 1.0, 0.0, 1), 3).tolist() == [[1, 0, -1]] * 2
 
 
-def test_places_stay_empty_only_where_the_region_has_too_few_other_ads():
-    candidates = ask(2_000, [12, 16], familiar=0.5, k=9)
+def test_a_familiar_ad_needs_an_audience_with_both_platform_and_cohort():
+    market = line([1, 2, 3], taste=[1.0], known=(10, 11, 12))._replace(ad_audience=np.array([1, 1 << 8, 1 | 1 << 8]))
 
-    from_known = np.isin(candidates, [2, 6]).sum(axis=1)
-    assert np.array_equal((candidates >= 0).sum(axis=1), 7 + from_known)
-    assert (np.diff((candidates < 0).astype(int), axis=1) >= 0).all()
-    assert (ask(2_000, [12, 16], familiar=0.5, k=7) >= 0).all()
+    assert ask(market, 2, Index(1.0, 1.0, 0.0, 1), 3).tolist() == [[2, -1, -1]] * 2
 
 
 def test_nobody_competes_where_no_ad_is_eligible():
-    assert (ask(3, [12], familiar=1.0, k=4, eligible=REGION == 1) == -1).all()
+    market = line([1, 2, 3], taste=[1.0], known=(11,))._replace(eligible=np.zeros(3, bool))
+
+    assert (ask(market, 3, Index(1.0, 0.5, 1.0, 1), 4, dish=0) == -1).all()
 
 
-@pytest.mark.parametrize("k", [1, 3, 6])
-def test_each_other_ad_is_as_likely_as_the_next_in_every_place(k):
-    candidates = ask(14_000, [12, 16], familiar=0.0, k=k)
+@pytest.mark.parametrize("quality", [0.0, 0.3, 0.8, 1.0])
+def test_query_vector_has_correlation_quality_with_taste(quality):
+    """Two normals of correlation rho have one sign with probability 1/2 + asin(rho) / pi (Sheppard 1899)."""
+    n = 40_000
+    taste = np.random.default_rng(6).normal(size=n)
 
-    others = [0, 1, 3, 4, 5, 7, 8]
-    for column in candidates.T:
-        seen = np.array([(column == ad).sum() for ad in others])
-        assert seen.sum() == 14_000
-        assert stats.chisquare(seen).pvalue > PLAUSIBLE
+    best = ask(line([-1, 1], taste=list(taste)), n, Index(0.0, quality, 0.0, 1), 1)[:, 0]
 
-
-def test_each_pair_of_other_ads_is_as_likely_as_the_next():
-    candidates = np.sort(ask(21_000, [12, 16], familiar=0.0, k=2), axis=1)
-
-    _, seen = np.unique(candidates, axis=0, return_counts=True)
-    assert len(seen) == 21
-    assert stats.chisquare(seen).pvalue > PLAUSIBLE
+    assert ((best == 1) == (taste > 0)).mean() == close_to(0.5 + np.arcsin(quality) / np.pi, n)
 
 
-def test_candidates_of_a_request_do_not_depend_on_its_batch(population, requests):
-    pool = population.pool(np.ones(60, bool))
+def test_noise_is_drawn_anew_for_each_dimension():
+    n = 10_000
+    market = line([0] * 4, taste=[0.0])._replace(
+        taste=np.zeros((1, 2), np.float32), ad_vector=np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.float32)
+    )
 
-    def candidates(part: Requests) -> np.ndarray:
-        return population.candidates(part, population.habits, pool, 0.5)
+    best = ask(market, n, Index(0.0, 0.0, 0.0, 1), 1)[:, 0]
 
-    whole = candidates(requests)
-    n = len(requests)
-    split = np.concatenate([candidates(requests.rows(i, i + 1_000)) for i in range(0, n, 1_000)])
-    order = np.random.default_rng(0).permutation(n)
-    assert np.array_equal(split, whole)
-    assert np.array_equal(candidates(requests.take(order)), whole[order])
+    for ad in range(4):
+        assert (best == ad).mean() == close_to(0.25, n)
 
 
-def test_requests_differ_in_their_candidates():
-    assert len(np.unique(ask(500, [], familiar=0.5, k=5), axis=0)) > 450
+def test_candidates_fit_taste_better_the_higher_the_quality():
+    rng = np.random.default_rng(8)
+    market = random_market(rng, 300, 400, ties=False, shut=0.0)._replace(region=np.zeros(300, np.int32))
+    requests, query = random_requests(rng, 3_000, 300)
+
+    def fit(quality: float) -> float:
+        """Mean inner product of taste and the ads retrieved."""
+        ad = market.candidates(requests, query, Index(0.0, quality, 0.0, 1), 10)
+        return (market.ad_vector[ad] * market.taste[requests.user][:, None]).sum(axis=2).mean()
+
+    fits = [fit(quality) for quality in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert (np.diff(fits) > 0.2).all()
 
 
-def test_pool_is_not_changed_by_retrieval():
-    pool = make_pool(REGION, np.ones(10, bool), 2)
-    before = Pool(*(array.copy() for array in pool))
-    requests = Requests(id=np.arange(100), user=np.zeros(100, np.int32), time_ms=np.arange(100))
+def test_request_does_not_matter_at_quality_one_nor_taste_at_quality_zero():
+    position = list(np.random.default_rng(9).normal(size=30))
+    users = ask(line(position, taste=[1.0, -1.0]), 400, Index(0.0, 1.0, 0.0, 1), 5)
 
-    retrieve(7, requests, np.zeros(1, np.int32), np.array([[12]], np.int32), AD_STORE, AD_OF_STORE, pool, 0.5, 5)
+    assert len(np.unique(users, axis=0)) == 2
+    one, other = (ask(line(position, taste=[t]), 400, Index(0.0, 0.0, 0.0, 1), 5) for t in (1.0, -3.0))
+    assert np.array_equal(one, other)
+    assert len(np.unique(one, axis=0)) == 2
 
-    assert all(np.array_equal(a, b) for a, b in zip(pool, before, strict=True))
+
+def test_the_dish_searched_for_weighs_fully_and_its_siblings_half():
+    """Scores are 0 + 2, 1.5 + 0, 0.75 + 1 and 0.8 + 1, with dishes 3 and 5 in the cuisine of dish 4."""
+    market = line([0, 1.5, 0.75, 0.8], taste=[1.0], dish=[4, 6, 3, 5])
+
+    assert ask(market, 2, Index(0.0, 1.0, 2.0, 3), 4, dish=4).tolist() == [[0, 3, 2, 1]] * 2
+    assert ask(market, 2, Index(0.0, 1.0, 2.0, 3), 4).tolist() == [[1, 3, 2, 0]] * 2
+    assert ask(market, 2, Index(0.0, 1.0, 2.0, 1), 4, dish=4).tolist() == [[0, 1, 3, 2]] * 2
+
+
+def test_ties_go_to_the_lower_id_in_a_pool_of_one_score():
+    assert ask(line([1.0] * 3_000, taste=[1.0]), 1, Index(0.0, 1.0, 0.0, 1), 50).tolist() == [list(range(50))]
+
+
+def test_zeros_of_either_sign_tie():
+    assert ask(line([-0.0, 0.0, -0.0, 0.0], taste=[1.0]), 1, Index(0.0, 1.0, 0.0, 1), 4).tolist() == [[0, 1, 2, 3]]

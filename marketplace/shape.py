@@ -1,8 +1,8 @@
-"""Shape: what a report must hold to be shown; a file from another version or a damaged one is refused by name."""
+"""Shapes of the JSON files of a run folder: one from another version or a damaged one is refused by name."""
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from marketplace.errors import Refused
 
@@ -83,12 +83,17 @@ class Score(BaseModel):
     ece_null: float | None
 
 
-class Marginal(BaseModel):
-    """A figure of the market."""
+class Obtained(BaseModel):
+    """A marginal of the solved world."""
 
     name: str
     asked: float
     obtained: float
+
+
+class Marginal(Obtained):
+    """The same, beside what the log shows."""
+
     logged: float | None
 
 
@@ -109,7 +114,89 @@ class Report(BaseModel):
     aa: list[Effect] = []
 
 
-_REPORT, _SCORES = TypeAdapter(Report), TypeAdapter(list[Score])
+class Speed(BaseModel):
+    """What a simulation came to."""
+
+    digest: str
+    requests: int
+    wall_s: float
+    requests_per_s: int
+    cpu_s: dict[str, float]
+
+
+class LogStage(Speed):
+    """The log's, and what solving the market took."""
+
+    market_s: float
+
+
+class ModelsStage(BaseModel):
+    """What training took."""
+
+    train_s: dict[str, float]
+
+
+class Stages(BaseModel):
+    """The finished ones."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    log: LogStage = None  # type: ignore[assignment]  # absent, never null
+    models: ModelsStage = None  # type: ignore[assignment]
+    simulations: dict[str, Speed] = {}
+    report: dict[str, Any] = {}
+
+
+class Manifest(BaseModel):
+    """What a run is; `files` has the size in bytes of every file of it."""
+
+    scenario: str
+    seed: int
+    command: str
+    started: str
+    wall_s: float
+    stages: Stages
+    files: dict[str, int]
+
+
+class ArmResult(BaseModel):
+    """Moments of an arm's users, and what serving them took."""
+
+    name: str
+    share: Share
+    device: str
+    requests: int
+    predict_s: float
+    users: int
+    mean: list[float]
+    cov: list[list[float]]
+
+
+class SimulationResult(BaseModel):
+    """What the report needs of a simulation beside its log."""
+
+    arms: list[ArmResult]
+
+
+class SolvedWorld(BaseModel):
+    """Everything that was solved."""
+
+    intercepts: dict[str, float]
+    familiar: float
+    slot_effect: list[float]
+    visits: float
+    basket_usd: float
+
+
+class WorldFile(BaseModel):
+    """What makes a population the world of a run."""
+
+    solved: SolvedWorld
+    marginals: list[Obtained]
+
+
+_REPORT, _SCORES, _WORLD = TypeAdapter(Report), TypeAdapter(list[Score]), TypeAdapter(WorldFile)
+_MANIFEST, _RESULT = TypeAdapter(Manifest), TypeAdapter(SimulationResult)
 
 
 def check_report(content: Any, where: str) -> None:
@@ -120,6 +207,21 @@ def check_report(content: Any, where: str) -> None:
 def check_scores(content: Any, where: str) -> None:
     """Raises `Refused` where a view would miss something in the offline table."""
     _check(_SCORES, content, where)
+
+
+def check_world(content: Any, where: str) -> None:
+    """Raises `Refused` where something is missing of a solved world."""
+    _check(_WORLD, content, where)
+
+
+def check_manifest(content: Any, where: str) -> None:
+    """Raises `Refused` where something is missing of what tells a run's stages."""
+    _check(_MANIFEST, content, where)
+
+
+def check_result(content: Any, where: str) -> None:
+    """Raises `Refused` where something is missing of a simulation's moments."""
+    _check(_RESULT, content, where)
 
 
 def _check(shape: TypeAdapter[Any], content: Any, where: str) -> None:

@@ -1,0 +1,5 @@
+"""What the world refuses."""
+
+
+class Impossible(ValueError):
+    """No world has what is asked for."""
