@@ -337,7 +337,8 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except _NotUnderstood as error:
-        print(f"marketplace: {error.format_message()}", file=sys.stderr)
+        if error.format_message():  # no arguments at all: help was shown
+            print(f"marketplace: {error.format_message()}", file=sys.stderr)
         code = 2
     if code == _BY_SIGNAL:
         print(_INTERRUPTED, file=sys.stderr)

@@ -11,7 +11,7 @@ from synth.types import CHECKOUT, BoolArray, FloatArray, IntArray
 from synth.world import Population
 
 NAMES = (
-    "requests", "scored", "slots", "impressions", "clicks", "long_clicks", "hides", "conversions", "orders",
+    "requests", "scored", "slots", "impressions", "clicks", "long_clicks", "hides", "conversions", "click_conversions", "orders",
     "spend_usd", "value_usd", "gmv_usd", "expected_clicks", "expected_conversions", "cuisines", "organic_orders", "all_gmv_usd",
 )  # fmt: skip
 _AT = {name: i for i, name in enumerate(NAMES)}
@@ -43,10 +43,12 @@ class Counters:
         )  # fmt: skip
         own = placed.orders["shown_ms"] >= since_ms
         orders, attributed = placed.orders[own], placed.orders["attributed"][own].astype(np.float64)
+        after_click = attributed * (orders["click_ms"] >= 0)
         organic = (scored.visits.ordered >= 0) & ~displaced
         visitor, basket = scored.requests.user[organic], scored.visits.value_micros[organic]
         for name, user, amount in (
             ("orders", orders["user"], orders["event"] == CHECKOUT), ("conversions", orders["user"], attributed),
+            ("click_conversions", orders["user"], after_click),
             ("spend_usd", orders["user"], placed.billed_micros[own]),
             ("value_usd", orders["user"], attributed * orders["value_micros"]),
             ("gmv_usd", orders["user"], orders["value_micros"]), ("all_gmv_usd", orders["user"], orders["value_micros"]),

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from marketplace.assignment import Assignment, everyone, split_users
-from marketplace.errors import refusing
+from marketplace.errors import Refused, refusing
 from marketplace.market import first_ranker, load_world, model_arm, open_market, save_world
 from marketplace.metrics import MOMENTS, moments_by_arm
 from marketplace.page import render_html
@@ -55,7 +55,20 @@ def complete(
     """Do every stage up to `upto` ("log", "models" or "report"), or take it over from `source`.
 
     A stage is taken over where `source` did it under the settings that its result depends on.
+
+    Raises:
+        Refused: If the scenario cannot be had, or a file that was taken over is damaged: named where it came from.
     """
+    try:
+        _stages(draft, source, upto, designs, pace, progress)
+    except Refused as error:
+        place = source.folder if source else draft.folder  # the draft is about to be removed
+        raise Refused(str(error).replace(str(draft.folder), str(place))) from error
+
+
+def _stages(
+    draft: Draft, source: Run | None, upto: str, designs: Sequence[str], pace: Pace, progress: Progress
+) -> None:
     old = load_scenario(source.folder / SCENARIO) if source else None
 
     def taken_over(stage: str) -> bool:
@@ -153,7 +166,9 @@ def _keep(
     result: Result, world: World, scenario: Scenario, assignment: Assignment, device: dict[str, str], folder: Path
 ) -> None:
     """Write what a simulation came to, beside its log."""
-    budget = float(world.population.campaigns.daily_budget_usd.sum()) * scenario.calendar.test_days
+    first, days = scenario.calendar.log_days, scenario.calendar.test_days
+    runs = np.stack([world.population.on_air(day).any(axis=0) for day in range(first, first + days)])
+    budget = float((runs * world.population.campaigns.daily_budget_usd).sum())
     moments = moments_by_arm(result.counters.table(), assignment.of_user, budget, len(assignment.shares))
     content = {
         "arms": [

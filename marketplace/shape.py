@@ -97,6 +97,15 @@ class Marginal(Obtained):
     logged: float | None
 
 
+class StageRow(BaseModel):
+    """What a stage took; a rate where it served requests."""
+
+    stage: str
+    wall_s: float
+    requests: int | None
+    requests_per_s: int | None
+
+
 class Report(BaseModel):
     """What the views read; the fields with a default may be absent, as they come with an A/B or an A/A."""
 
@@ -107,6 +116,7 @@ class Report(BaseModel):
     test_days: int
     models: list[Score]
     marginals: list[Marginal]
+    stages: list[StageRow]
     readout: list[Reading] = []
     srm: Split | None = None
     pacing: Pacing | None = None

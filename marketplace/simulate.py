@@ -25,8 +25,8 @@ from synth.draws import Cause
 from synth.fatigue import tire
 from synth.habits import record_orders
 from synth.retrieval import Pool
-from synth.traffic import expected_share
-from synth.types import CART, CHECKOUT, DAY_MS, BoolArray, FloatArray, IntArray, Outcomes, Requests, Visits
+from synth.traffic import daypart_share, expected_share
+from synth.types import CART, CHECKOUT, DAY_MS, DAYPARTS, BoolArray, FloatArray, IntArray, Outcomes, Requests, Visits
 from synth.world import World
 
 _Process = Generator[simpy.Event]
@@ -136,7 +136,8 @@ class _Market:
         self.counters = new_counters(len(population.users.region))
         self.today = world.requests_on(first_day, state.minds, 1).rows(0, 0)
         self.spent = np.zeros(len(self.terms.pricing), np.int64)
-        self.plan = 0.0
+        self.plan = np.zeros(len(self.terms.pricing))
+        self.on_air = np.ones((DAYPARTS, len(self.terms.pricing)), np.bool_)
         self.spent_rows: list[FloatArray] = []
         self.planned_rows: list[FloatArray] = []
         self.multiplier_rows: list[FloatArray] = []
@@ -151,6 +152,7 @@ class _Market:
             if day > self.first_day:
                 self.recorder.end_day(day - 1)
             self.state.ledger.refill()
+            self.on_air = self.world.population.on_air(day)
             self.today = self.world.requests_on(day, self.state.minds, self.users, self.threads)
             yield env.timeout(DAY_MS)
 
@@ -163,7 +165,12 @@ class _Market:
     def pace(self, env: simpy.Environment) -> _Process:
         """Move every campaign's multiplier once per pacing interval."""
         while True:
-            self.plan = expected_share(self.scenario.world.traffic, env.now, env.now + self.interval_ms)
+            traffic = self.scenario.world.traffic
+            own = daypart_share(traffic) @ self.on_air  # of a day's traffic, what comes while a campaign is on the air
+            coming = self.on_air[env.now // (DAY_MS // DAYPARTS) % DAYPARTS] * expected_share(
+                traffic, env.now, env.now + self.interval_ms
+            )
+            self.plan = np.divide(coming, own, out=np.zeros_like(own), where=own > 0)
             yield env.timeout(self.interval_ms)
             self.end_interval()
 
@@ -174,7 +181,7 @@ class _Market:
         self.planned_rows.append(budget * self.plan)
         self.multiplier_rows.append(self.pacer.multiplier(state.pacing))
         share = np.divide(self.spent_rows[-1], budget, out=np.zeros_like(budget), where=budget > 0)
-        state.pacing = self.pacer.update(state.pacing, share, np.full_like(budget, self.plan))
+        state.pacing = self.pacer.update(state.pacing, share, self.plan)
         self.spent = np.zeros_like(self.spent)
 
     def serve(self, env: simpy.Environment) -> _Process:

@@ -44,6 +44,8 @@ def effect(metric: Metric, control: Moments, treatment: Moments) -> Effect:
         )
 
     lift = after / before - 1
+    if after == 0:
+        return Effect(before, after, lift, None, None, None, f"no {metric.numerator} in treatment")
     if min(control.users, treatment.users) < 2:
         return Effect(before, after, lift, None, None, None, "too few users in an arm")
     if not (_varies(metric, control) or _varies(metric, treatment)):

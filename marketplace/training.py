@@ -69,5 +69,5 @@ def _tasks(p: Predictions, data: Dataset) -> list[tuple[str, np.ndarray, BoolArr
     return [
         ("click", p.click, data.click, data.shown),
         ("conversion given click", p.conversion, data.conversion, clicked),
-        ("conversion", p.click * p.conversion, data.conversion, data.shown),
+        ("conversion", p.click * p.conversion, data.conversion & data.click, data.shown),
     ]

@@ -79,12 +79,16 @@ def make_campaigns(
     )
 
 
-def live(campaigns: Campaigns, ads: Ads, stores: Stores, flight_days: int, time_ms: int) -> BoolArray:
-    """(A,) ads on the air at a time: their store is open, their campaign's schedule lets them run."""
+def on_air(campaigns: Campaigns, flight_days: int, time_ms: int) -> BoolArray:
+    """(c,) campaigns whose schedule lets them run at a time; it changes with the part of the day at most."""
     day, bit = time_ms // DAY_MS, np.int64(1) << daypart_of(time_ms)
     running = (campaigns.flight < 0) | ((day + campaigns.flight) % (2 * flight_days) < flight_days)
-    running &= (campaigns.dayparts & bit) > 0
-    return running[ads.campaign] & (stores.launch_ms[ads.store] <= time_ms)
+    return running & ((campaigns.dayparts & bit) > 0)
+
+
+def live(campaigns: Campaigns, ads: Ads, stores: Stores, flight_days: int, time_ms: int) -> BoolArray:
+    """(A,) ads on the air at a time: their store is open, their campaign's schedule lets them run."""
+    return on_air(campaigns, flight_days, time_ms)[ads.campaign] & (stores.launch_ms[ads.store] <= time_ms)
 
 
 def _goals(config: CampaignConfig, pricing: IdArray, uniform: FloatArray) -> IdArray:

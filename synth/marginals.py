@@ -80,6 +80,7 @@ class _Logits:
     organic: FloatArray
 
 
+_KEYS = {"carts": "marginals.cart_rate", "slot_effect_": "feed.slot_effect"}  # of figures by another name
 _FIGURES = (
     "ctr", "cvr", "carts", "sign_up_rate", "post_view_rate", "repurchase_positives", "repurchase_negatives",
     "long_click_share", "hide_rate", "organic_share", "sessions_per_day", "basket_usd",
@@ -142,9 +143,10 @@ def solve(
     found += [Marginal(f"slot_effect_{s + 1}", slot_effect[s], float(curve[s])) for s in filled]
     worst = max(found, key=lambda marginal: abs(marginal.obtained / marginal.asked - 1))
     if abs(worst.obtained / worst.asked - 1) > _REFUSED:
+        key = _KEYS.get(worst.name.rstrip("0123456789"), f"marginals.{worst.name}")
         raise Impossible(
-            f"marginals.{worst.name} is {worst.asked:g}, the nearest that {_ROUNDS} rounds of solving came to is "
-            f"{worst.obtained:.3g}: a larger or less extreme market can be solved"
+            f"{key} is {worst.asked:g}, the nearest that {_ROUNDS} rounds of solving came to is {worst.obtained:.3g}: "
+            "a larger or less extreme market can be solved"
         )
     return solved, found, obtained.exposure
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from synth import draws, fatigue, organic, response, retrieval, traffic
 from synth.affinity import Intercepts, Tastes, per_dimension
-from synth.campaigns import Ads, Campaigns, live, make_ads, make_campaigns
+from synth.campaigns import Ads, Campaigns, live, make_ads, make_campaigns, on_air
 from synth.config import WorldConfig
 from synth.content import Content, make_content
 from synth.delay import DelayLaw, delay_laws, solve_delay, within
@@ -98,6 +98,11 @@ class Population:
     def live(self, time_ms: int) -> BoolArray:
         """(A,) ads whose store is open and whose campaign's schedule lets them run at a time."""
         return live(self.campaigns, self.ads, self.stores, self.config.campaigns.flight_days, time_ms)
+
+    def on_air(self, day: int) -> BoolArray:
+        """(DAYPARTS, c) campaigns whose schedule lets them run in each part of a day."""
+        starts = day * DAY_MS + np.arange(DAYPARTS) * (DAY_MS // DAYPARTS)
+        return np.stack([on_air(self.campaigns, self.config.campaigns.flight_days, int(start)) for start in starts])
 
     def pool(self, eligible: BoolArray) -> Pool:
         """The ads that may compete; `eligible` is (A,)."""

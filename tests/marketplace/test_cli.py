@@ -201,6 +201,11 @@ def test_a_manifest_that_lacks_something_is_refused_and_hides_no_other_run(finis
     ("name", "content", "args"),
     [
         ("report.json", "{}", ("report",)),
+        (
+            "report.json",
+            '{"scenario": "x", "description": "", "seed": 1, "log_days": 1, "test_days": 1, "models": [], "marginals": []}',
+            ("report",),
+        ),
         ("simulations/ab/result.json", '{"arms": 5}', ("simulate", "--set", "experiment.treatment_share=0.5")),
         ("models.json", "{}", ("simulate", "--set", "experiment.treatment_share=0.4")),
         ("truth/world.json", '{"solved": null}', ("simulate", "--set", "experiment.treatment_share=0.4")),
@@ -221,6 +226,28 @@ def test_a_file_of_another_shape_is_refused_by_name(finished, tmp_path, name, co
 
     assert name in refused(call(command, broken, *rest, *more))
     assert not list(tmp_path.glob("out/*")) and not list(tmp_path.glob("out/.*"))
+
+
+def test_damage_inside_a_file_is_named_where_the_file_is(finished, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(finished.folder, broken)
+    state = broken / "state/state.npz"
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 400] = bytes(400)
+    state.unlink()
+    state.write_bytes(content)
+    args = ("--design", "control", "--set", "experiment.treatment_share=0.3", "--runs", tmp_path / "out")
+
+    assert str(state) in refused(call("simulate", broken, *args))
+
+
+def test_no_arguments_show_the_help_and_no_empty_line_of_error():
+    done = subprocess.run(
+        [sys.executable, "-c", "from marketplace.cli import main; main()"], capture_output=True, text=True, check=False
+    )
+
+    assert "compare" in done.stdout + done.stderr
+    assert "marketplace: \n" not in done.stderr
 
 
 def test_a_run_that_lost_a_file_is_not_taken_over(finished, tmp_path):

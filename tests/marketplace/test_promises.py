@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from marketplace.assignment import everyone, split_users
+from marketplace.counters import NAMES
 from marketplace.market import model_arm
 from marketplace.record import LogRecorder
 from marketplace.schema import log_schema
@@ -159,7 +160,9 @@ def test_revenue_is_the_sum_of_charges_and_the_fall_of_budgets_to_the_micro(mone
 
     assert result.revenue_micros == int(shown) + int(ordered)
     assert result.revenue_micros == ledger.granted - ledger.lapsed - int(ledger.remaining.sum())
-    assert result.counters.table()[:, 9].sum() == pytest.approx(result.revenue_micros / 1e6, abs=1e-6)
+    assert result.counters.table()[:, NAMES.index("spend_usd")].sum() == pytest.approx(
+        result.revenue_micros / 1e6, abs=1e-6
+    )
 
 
 def test_no_campaign_is_billed_more_than_its_budget_on_any_day(money, world):

@@ -101,6 +101,17 @@ def test_a_metric_that_cannot_be_computed_says_why_and_is_neither_0_nor_p_1():
     assert read.why == "no conversions in an arm"
 
 
+def test_a_metric_that_is_0_in_treatment_has_a_lift_and_no_interval():
+    rng = np.random.default_rng(5)
+    t, arm = table(rng, 100), rng.integers(0, 2, 100)
+    t[arm == 1, NAMES.index("conversions")] = 0
+
+    read = effect(CONVERSIONS, *arms(t, arm))
+
+    assert (read.lift, read.low, read.high, read.p_value) == (-1.0, None, None, None)
+    assert read.why == "no conversions in treatment"
+
+
 def test_a_metric_that_does_not_vary_has_no_p_value():
     t = np.zeros((10, len(NAMES)))
     t[:, NAMES.index("requests")] = 1

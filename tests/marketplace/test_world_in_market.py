@@ -9,6 +9,7 @@ import pytest
 
 from auction.pricing import Pricing
 from marketplace.assignment import everyone
+from marketplace.counters import NAMES
 from marketplace.market import first_ranker
 from marketplace.record import LogRecorder
 from marketplace.scenario import load_scenario
@@ -18,6 +19,7 @@ from marketplace.simulate import simulate
 from marketplace.state import new_state
 from synth.affinity import NEVER
 from synth.campaigns import GOALS, PRICINGS
+from synth.traffic import expected_share
 from synth.types import CHECKOUT, DAY_MS
 from synth.world import populate, rebuild
 
@@ -169,3 +171,47 @@ def test_ads_off_the_air_compete_for_nothing(world):
         live = world.population.live(start // (30 * 60_000) * 30 * 60_000)
         assert live[tick.scored.ad[tick.scored.ad >= 0]].all()
     assert not world.population.live(0).all()
+
+
+def test_a_campaign_plans_its_days_budget_for_the_traffic_of_its_own_time_on_the_air(world):
+    """Half on the air from noon only, a third paused in the first week: the plan follows, and adds up to each day's budget."""
+    population = world.population
+    n = len(population.campaigns.bid_usd)
+    afternoon = np.arange(n) % 2 == 0
+    changed = with_campaigns(
+        world,
+        dayparts=np.where(afternoon, 0b111000, 0b111111), flight=np.where(np.arange(n) % 3 == 0, 7, -1),
+    )  # fmt: skip
+    scenario = load_scenario(TINY)
+    result = simulate(
+        scenario, changed, (first_ranker(scenario),), everyone(scenario.world.population.users),
+        new_state(scenario, changed), Ticks(), first_day=6, days=2,
+    )  # fmt: skip
+    planned = result.spending.planned_usd.reshape(2, 48, n)  # by day, interval of half an hour, campaign
+
+    paused = np.arange(n) % 3 == 0
+    assert (planned[:, :24, afternoon] == 0).all()
+    assert (planned[0][:, paused] == 0).all()
+    budget = population.campaigns.daily_budget_usd
+    assert planned[1].sum(axis=0) == pytest.approx(budget, rel=1e-4)
+    assert planned[0].sum(axis=0)[~paused] == pytest.approx(budget[~paused], rel=1e-4)
+    traffic = [expected_share(scenario.world.traffic, h * 1_800_000, (h + 1) * 1_800_000) for h in range(48)]
+    all_day = ~afternoon & ~paused
+    assert planned[0][:, all_day] == pytest.approx(np.outer(traffic, budget[all_day]), rel=1e-4, abs=1e-5)
+
+
+def test_click_through_figures_leave_out_orders_without_a_click(world):
+    solved = world.solved._replace(intercepts=world.intercepts._replace(post_view=-4.0))
+    changed = rebuild(world.population, solved, [])
+    scenario = load_scenario(TINY, ["auction.view_attribution_days=1"])
+    seen = Ticks()
+    result = simulate(
+        scenario, changed, (first_ranker(scenario),), everyone(scenario.world.population.users),
+        new_state(scenario, changed), seen, first_day=0, days=2,
+    )  # fmt: skip
+    orders = np.concatenate([tick.placed.orders for tick in seen.ticks])
+    attributed = orders[orders["attributed"]]
+    total = dict(zip(NAMES, result.counters.table().sum(axis=0), strict=True))
+
+    assert total["conversions"] == len(attributed)
+    assert total["click_conversions"] == (attributed["click_ms"] >= 0).sum() < total["conversions"]
