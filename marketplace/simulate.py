@@ -216,7 +216,7 @@ class _Market:
         )  # fmt: skip
         offers, shown, placed, state.orders = run_tick(
             scored, until_ms, self.arms, self.world, state.minds, state.ledger, state.orders, self.terms, multiplier,
-            self.window, self.cpu, self._takes_part(scored, multiplier) if self.pacer.throttles else None,
+            self.window, self.threads, self.cpu, self._takes_part(scored, multiplier) if self.pacer.throttles else None,
         )  # fmt: skip
         watch = Stopwatch(self.cpu)
         for position, arm in enumerate(self.arms):

@@ -1,6 +1,7 @@
 """A tick: auctions, answers and charges of some requests, exact to the budget that runs out in their midst."""
 
 from collections import Counter
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from synth.campaigns import GOALS
 from synth.types import CHECKOUT, EVENTS, BoolArray, Columns, FloatArray, IdArray, IntArray, Outcomes, Truth
 from synth.world import Minds, World
 
+_BLOCK = 512  # requests that a thread clears at a time
 # the event that counts as a conversion of a campaign, by its goal; one that aims at clicks is held to checkouts
 _COUNTS = np.array([EVENTS.index("checkout" if goal == "click" else goal) for goal in GOALS])
 
@@ -61,6 +63,7 @@ def run_tick(
     terms: Terms,
     multiplier: FloatArray,
     window: Window,
+    threads: Executor,
     cpu: Counter[str],
     takes_part: BoolArray | None = None,
 ) -> tuple[Offers, Shown, Placed, Orders]:
@@ -72,6 +75,7 @@ def run_tick(
     Args:
         waiting: Orders on their way, in any order.
         until_ms: When the next tick begins; orders placed before are charged in this one.
+        threads: Hold auctions and let users answer, in blocks; no row depends on its block.
         takes_part: (n, k) candidates who compete, with their whole bids, where pacing throttles.
 
     Returns:
@@ -86,15 +90,28 @@ def run_tick(
     start, shown = 0, None
     rows: IntArray = np.arange(n)
     placed: list[Placed] = []
+
+    def clear(some: IntArray) -> tuple[Shown, Counter[str]]:
+        spent: Counter[str] = Counter()
+        clock = Stopwatch(spent)
+        sold = auction_off(scored, offers, some, arms)
+        clock.lap("auction")
+        answered = _answer(scored, some, sold, world, minds)
+        clock.lap("respond")
+        return answered, spent
+
     while True:
-        sold = auction_off(scored, offers, rows, arms)
         watch.lap("auction")
-        answered = _answer(scored, rows, sold, world, minds)
+        blocks = [rows[a : a + _BLOCK] for a in range(0, max(len(rows), 1), _BLOCK)]
+        done = list(threads.map(clear, blocks)) if len(blocks) > 1 else [clear(rows)]
+        for _, spent in done:
+            cpu.update(spent)
+        watch = Stopwatch(cpu)
+        answered = Shown.stack([part for part, _ in done])
         if shown is None:
             shown = answered
         else:
             shown.put(rows, answered)
-        watch.lap("respond")
         rest = shown.rows(start, n)
         fresh, row = _new_orders(scored, start, rest, world, terms, window)
         queue = in_time([soon, fresh[fresh["time_ms"] < until_ms]])

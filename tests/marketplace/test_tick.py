@@ -45,10 +45,11 @@ def clear(scored, world, ranker, budget, *, one_by_one):
             arm=found.arm[start:stop], ad=found.ad[start:stop], campaign=found.campaign[start:stop],
             batch=found.batch.rows(start, stop), pctr=found.pctr[start:stop], pcvr=found.pcvr[start:stop], n_slots=found.n_slots,
         )  # fmt: skip
-        _, shown, done, orders = run_tick(
-            some, until, (ranker,), world, state.minds, ledger, orders, terms, np.ones(len(terms.pricing)), WINDOW,
-            Counter(),
-        )  # fmt: skip
+        with ThreadPoolExecutor(2) as threads:
+            _, shown, done, orders = run_tick(
+                some, until, (ranker,), world, state.minds, ledger, orders, terms, np.ones(len(terms.pricing)), WINDOW, threads,
+                Counter(),
+            )  # fmt: skip
         parts.append(shown)
         placed.append(done)
     return Shown.stack(parts), Placed.stack(placed), orders, ledger
