@@ -29,6 +29,7 @@ bench: $(SETUP)
 	$(BIN)/python benchmarks/auction.py
 	$(BIN)/python benchmarks/end_to_end.py
 	$(BIN)/python benchmarks/world.py
+	$(BIN)/python benchmarks/train.py
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix .

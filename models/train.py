@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from models.config import NetworkConfig
 from models.data import Dataset, IdArray
+from models.embedding import RowAdam
 from models.errors import Unusable
 from models.network import Net, Network, best_device, has_fast_bf16
 from models.schema import Side
@@ -47,7 +48,8 @@ def fit_network(
             net = Net(data.schema, config, data.batch.row.shape[1], tuple(map(_longest, data.batch.lists)))
         _standardise(net, data)
         net.to(device).train()
-        _descend(net, data, config, seed, device, progress)
+        with RowAdam(net.table, threads) as embeddings:
+            _descend(net, embeddings, data, config, seed, device, progress)
     finally:
         torch.set_num_threads(before)
     return Network(net.cpu().eval(), config, data.batch.row.shape[1])
@@ -72,8 +74,9 @@ def _standardise(net: Net, data: Dataset) -> None:
 
 
 def _descend(
-    net: Net, data: Dataset, config: NetworkConfig, seed: int, device: torch.device, progress: Callable[[float], None]
-) -> None:
+    net: Net, embeddings: RowAdam, data: Dataset, config: NetworkConfig, seed: int, device: torch.device,
+    progress: Callable[[float], None],
+) -> None:  # fmt: skip
     batch = data.batch
 
     def tensors(*arrays: np.ndarray) -> list[Tensor]:
@@ -84,7 +87,8 @@ def _descend(
         batch.slot, batch.categorical, batch.dense, batch.row, batch.cross, batch.ads.categorical, batch.ads.dense,
         batch.ads.vector, data.click, data.conversion,
     )  # fmt: skip
-    optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)
+    dense = [p for p in net.parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(dense, lr=config.learning_rate, fused=True)
     steps = config.epochs * -(-len(batch) // config.batch_requests)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     shuffle = torch.Generator().manual_seed(seed)
@@ -97,6 +101,7 @@ def _descend(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+            embeddings.step(float(schedule.get_last_lr()[0]))
             schedule.step()
             done += 1
             progress(done / steps)

@@ -92,6 +92,11 @@ def test_widths_at_which_a_row_would_depend_on_its_place_are_refused(setting):
         NetworkConfig(kind="network", **setting)
 
 
+def embedding(net: Net, column: str, value: int) -> np.ndarray:
+    """Of one value of a category; -1 is missing."""
+    return net.table.weight.detach().numpy()[net.first_row[column] + 1 + value]
+
+
 def written_out(net: Net, batch: Batch, i: int, j: int) -> np.ndarray:
     """Both logits of one candidate, with one first layer over everything that is known of it."""
     w = {name: value.numpy() for name, value in net.state_dict().items()}
@@ -102,36 +107,49 @@ def written_out(net: Net, batch: Batch, i: int, j: int) -> np.ndarray:
     def standard(side: str, x: np.ndarray) -> np.ndarray:
         return (x - w[f"{side}_mean"]) * w[f"{side}_scale"]
 
-    def vectors(side: str, categories: np.ndarray) -> list[np.ndarray]:
-        return [w[f"{side}_tables.{c}.weight"][1 + value] for c, value in enumerate(categories)]
+    def vectors(columns: tuple[str, ...], categories: np.ndarray) -> list[np.ndarray]:
+        return [embedding(net, c, value) for c, value in zip(columns, categories, strict=True)]
 
-    def mean(table: str, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    def mean(column: str, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
         places = [h for h in range(len(values)) if values[h] >= 0]
         if not places:
             return np.zeros(net.user_vector.out_features)
-        return np.average([w[table][1 + values[h]] for h in places], axis=0, weights=[weight[h] for h in places])
+        return np.average(vectors([column] * len(places), values[places]), axis=0, weights=weight[places])
 
     history, visited = (values[i] for values in batch.lists)
     lists = (
-        mean("ad_tables.1.weight", history, np.ones(len(history))),
-        mean("request_tables.1.weight", visited, np.exp(w["places.1"])),
+        mean("store", history, np.ones(len(history))),
+        mean("region", visited, np.exp(w["places.1"])),
     )
     ad = batch.row[i, j]
     dense = np.concatenate((batch.ads.dense[ad], batch.ads.vector[ad]))
     of_request = np.concatenate(
-        (*vectors("request", batch.categorical[i]), *lists, standard("request", batch.dense[i]))
+        (*vectors(("hour", "region"), batch.categorical[i]), *lists, standard("request", batch.dense[i]))
     )
-    of_ad = np.concatenate((*vectors("ad", batch.ads.categorical[ad]), standard("ad", dense)))
+    of_ad = np.concatenate((*vectors(("cuisine", "store"), batch.ads.categorical[ad]), standard("ad", dense)))
     product = line("user_vector", of_request) * line("ad_vector", of_ad)
     of_pair = np.concatenate((standard("cross", batch.cross[i, j]), product))
     first = line("request_part", of_request) + line("ad_part", of_ad) + line("cross_part", of_pair)
     first += w["slot_part.weight"][batch.slot[j]]
-    return line("heads", np.maximum(line("hidden", np.maximum(first, 0)), 0))
+    linear = first[len(first) - net.linear_width :]
+    deep = first[: len(first) - net.linear_width]
+    if net.token_width:
+        tokens = torch.from_numpy(deep.reshape(1, -1, net.token_width)).float()
+        deep = net.crossing(tokens).detach().numpy().ravel()
+    else:
+        deep = np.maximum(deep, 0)
+    for layer in range(len(net.hidden)):
+        deep = np.maximum(line(f"hidden.{layer}", deep), 0)
+    return line("heads", np.concatenate((deep, linear)))
 
 
-def test_logits_are_those_of_the_layers_written_out_for_one_candidate(train, test, monkeypatch):
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("crossing", ["none", "dhen"])
+def test_logits_are_those_of_the_layers_written_out_for_one_candidate(train, test, monkeypatch, crossing, wide):
     monkeypatch.setattr("models.network.has_fast_bf16", lambda device: False)
-    model = fit_network(train.data.between(0, 20_000), QUICK, seed=1, threads=1)
+    settings = {"crossing": crossing, "tokens": 4, "token_width": 16, "hidden": (48, 32, 16), "wide": wide}
+    config = NetworkConfig.model_validate(QUICK.model_dump() | settings)
+    model = fit_network(train.data.between(0, 20_000), config, seed=1, threads=1)
     batch = test.data.batch.rows(0, 40)
 
     logits = np.stack(model.logits(batch), axis=2)
@@ -233,8 +251,7 @@ def test_an_ordered_list_enters_as_the_mean_by_the_weights_of_its_filled_places(
         lists = [torch.tensor([[5, 6]]), torch.tensor([values])]
         part, _ = net.request(torch.tensor([[1, 1]]), torch.zeros(1, 1), lists)
 
-    table = net.request_tables[1].weight.detach().numpy()
-    expected = sum(weight * table[1 + value] for value, weight in zip(values, weights, strict=True))
+    expected = sum(weight * embedding(net, "region", value) for value, weight in zip(values, weights, strict=True))
     assert part[0, :d].numpy() == pytest.approx(expected, abs=1e-6)
 
 
