@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from marketplace import words
 from marketplace.errors import Refused
 from marketplace.runs import MANIFEST, Run, open_run, read_json
-from marketplace.shape import check_report, check_scores
+from marketplace.shape import Report, Score
 
 
 class Shown(NamedTuple):
@@ -56,13 +56,10 @@ def read_run(run: Run) -> Shown:
     """
     name, folder = run.folder.name, run.folder
     if run.has("report"):
-        report = read_json(folder / "report.json")
-        check_report(report, f"{name}/report.json")
+        report = read_json(folder / "report.json", Report)
         return Shown(name, report, "" if "readout" in report else words.headline(report))
     stages = ", ".join(run.manifest["stages"]) or "nothing"
     lacks = f"Run {name} has no report yet: it holds {stages}. `marketplace compare {folder} --runs {folder.parent}` makes one."
     if not run.has("models"):
         return Shown(name, {}, lacks)
-    scores = read_json(folder / "models.json")
-    check_scores(scores, f"{name}/models.json")
-    return Shown(name, {"models": scores}, lacks)
+    return Shown(name, {"models": read_json(folder / "models.json", list[Score])}, lacks)

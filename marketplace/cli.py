@@ -112,15 +112,13 @@ def report(run: RunFolder, as_json: Json = False) -> None:
     Example: `marketplace report runs/delivery-20260101-120000 --json`
     """
     from marketplace.runs import open_run, read_json  # noqa: PLC0415
-    from marketplace.shape import check_report  # noqa: PLC0415
+    from marketplace.shape import Report  # noqa: PLC0415
 
     with _refusals():
         found = open_run(run)
         if not found.has("report"):
             raise Refused(f"run folder {run}: it has no report yet, run `marketplace compare {run}`")
-        content = read_json(run / "report.json")
-        check_report(content, f"{run / 'report.json'}")
-        _show(content, as_json)
+        _show(read_json(run / "report.json", Report), as_json)
 
 
 @app.command("runs")

@@ -12,7 +12,7 @@ from marketplace.runs import read_json, write_json
 from marketplace.scenario import Scenario
 from marketplace.schema import log_schema
 from marketplace.serve import Arm, mechanism_of
-from marketplace.shape import check_world
+from marketplace.shape import WorldFile
 from marketplace.simulate import simulate
 from marketplace.state import new_state
 from models.calibration import Platt
@@ -116,8 +116,7 @@ def load_world(scenario: Scenario, folder: Path) -> World:
     Raises:
         Refused: If the file is missing or damaged.
     """
-    solved = read_json(folder / WORLD)
-    check_world(solved, str(folder / WORLD))
+    solved = read_json(folder / WORLD, WorldFile)
     try:
         marginals = [Marginal(**marginal) for marginal in solved["marginals"]]
         intercepts = Intercepts(**solved["solved"].pop("intercepts"))

@@ -12,7 +12,7 @@ from marketplace.market import WORLD
 from marketplace.metrics import METRICS, Moments
 from marketplace.runs import read_json
 from marketplace.scenario import Scenario
-from marketplace.shape import check_result, check_scores
+from marketplace.shape import Score, SimulationResult
 from marketplace.stats import SRM_ALARM, effect, sample_ratio_p, true_lift
 from synth.traffic import weekday_factor
 from synth.types import CHECKOUT, HOUR_MS
@@ -26,12 +26,15 @@ def build_report(folder: Path, scenario: Scenario, stages: dict[str, Any]) -> di
     Raises:
         Refused: If a file of the run is missing or damaged.
     """
-    simulations = {name: _result(folder / "simulations" / name / "result.json") for name in stages["simulations"]}
+    simulations = {
+        name: read_json(folder / "simulations" / name / "result.json", SimulationResult)
+        for name in stages["simulations"]
+    }
     moments = {name: [_moments(arm) for arm in result["arms"]] for name, result in simulations.items()}
     content: dict[str, Any] = {
         "scenario": scenario.name, "description": scenario.description, "seed": scenario.seed,
         "log_days": scenario.calendar.log_days, "test_days": scenario.calendar.test_days,
-        "models": _scores(folder / "models.json"), "marginals": _marginals(folder, scenario),
+        "models": read_json(folder / "models.json", list[Score]), "marginals": _marginals(folder, scenario),
         "stages": _stages(stages), "digests": _digests(stages),
     }  # fmt: skip
     if "ab" in simulations:
@@ -43,18 +46,6 @@ def build_report(folder: Path, scenario: Scenario, stages: dict[str, Any]) -> di
         }
     if "aa" in simulations:
         content["aa"] = [{"metric": m.name} | effect(m, *moments["aa"])._asdict() for m in METRICS]
-    return content
-
-
-def _result(path: Path) -> Any:
-    content = read_json(path)
-    check_result(content, str(path))
-    return content
-
-
-def _scores(path: Path) -> Any:
-    content = read_json(path)
-    check_scores(content, str(path))
     return content
 
 

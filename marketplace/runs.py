@@ -16,7 +16,7 @@ from typing import Any
 
 from marketplace.errors import Refused
 from marketplace.scenario import Scenario, load_scenario
-from marketplace.shape import check_manifest
+from marketplace.shape import Manifest, check
 
 MANIFEST, SCENARIO = "manifest.json", "scenario.json"
 _STAGING = ".unfinished-"
@@ -147,7 +147,7 @@ def open_run(folder: Path) -> Run:
         ) from None
     except (OSError, ValueError) as error:
         raise Refused(f"run folder {folder}: {MANIFEST} is damaged: {error}") from None
-    check_manifest(manifest, f"run folder {folder}: {MANIFEST}")
+    check(Manifest, manifest, f"run folder {folder}: {MANIFEST}")
     return Run(folder=folder, manifest=manifest)
 
 
@@ -191,11 +191,13 @@ def write_whole(path: Path, text: str) -> None:
         staging.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> Any:
-    """Raises `Refused` where the file is missing or damaged."""
+def read_json(path: Path, shape: Any = Any) -> Any:
+    """Raises `Refused` where the file is missing, damaged or not of the shape."""
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise Refused(f"{path} is damaged: {error}") from error
+    check(shape, content, str(path))
+    return content

@@ -205,38 +205,10 @@ class WorldFile(BaseModel):
     marginals: list[Obtained]
 
 
-_REPORT, _SCORES, _WORLD = TypeAdapter(Report), TypeAdapter(list[Score]), TypeAdapter(WorldFile)
-_MANIFEST, _RESULT = TypeAdapter(Manifest), TypeAdapter(SimulationResult)
-
-
-def check_report(content: Any, where: str) -> None:
-    """Raises `Refused` where a view would miss something in a report."""
-    _check(_REPORT, content, where)
-
-
-def check_scores(content: Any, where: str) -> None:
-    """Raises `Refused` where a view would miss something in the offline table."""
-    _check(_SCORES, content, where)
-
-
-def check_world(content: Any, where: str) -> None:
-    """Raises `Refused` where something is missing of a solved world."""
-    _check(_WORLD, content, where)
-
-
-def check_manifest(content: Any, where: str) -> None:
-    """Raises `Refused` where something is missing of what tells a run's stages."""
-    _check(_MANIFEST, content, where)
-
-
-def check_result(content: Any, where: str) -> None:
-    """Raises `Refused` where something is missing of a simulation's moments."""
-    _check(_RESULT, content, where)
-
-
-def _check(shape: TypeAdapter[Any], content: Any, where: str) -> None:
+def check(shape: Any, content: Any, where: str) -> None:
+    """Raises `Refused`, with the first offender, where content read from a file is not of the shape."""
     try:
-        shape.validate_python(content, strict=True)
+        TypeAdapter(shape).validate_python(content, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole file"
