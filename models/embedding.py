@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
-Counts = NDArray[np.int64]
 
 _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
 

@@ -1,5 +1,6 @@
 """Cross layers: DCN (Wang et al. 2017) and DCN v2 (Wang et al. 2021)."""
 
+import torch
 from torch import Tensor, nn
 
 from models.config import CrossConfig
@@ -13,8 +14,9 @@ class Cross(nn.Module):
 
     def __init__(self, tokens: int, width: int, config: CrossConfig) -> None:
         super().__init__()
-        step = VectorStep if config.weight == "vector" else MatrixStep
-        self.steps = nn.ModuleList(step(tokens * width, config.rank) for _ in range(config.layers))
+        size, rank = tokens * width, config.rank
+        vector = config.weight == "vector"
+        self.steps = nn.ModuleList(VectorStep(size) if vector else MatrixStep(size, rank) for _ in range(config.layers))
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, t, d) to (b, t, d)."""
@@ -27,15 +29,14 @@ class Cross(nn.Module):
 class VectorStep(nn.Module):
     """x_0 (w . x) + b + x."""
 
-    def __init__(self, size: int, rank: int | None) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
         self.weight = nn.Linear(size, 1, bias=False)
-        self.bias = nn.Linear(1, size, bias=False)
-        nn.init.zeros_(self.bias.weight)
+        self.bias = nn.Parameter(torch.zeros(size))
 
     def forward(self, first: Tensor, last: Tensor) -> Tensor:
         """(b, size) both."""
-        return first * self.weight(last) + self.bias.weight.squeeze(1) + last
+        return first * self.weight(last) + self.bias + last
 
 
 class MatrixStep(nn.Module):

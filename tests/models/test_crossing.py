@@ -162,7 +162,7 @@ def test_cross_layers_written_out(x):
     for i, row in enumerate(x.numpy().reshape(B, -1)):
         last = row
         for step in range(3):
-            last = row * line(wv, f"steps.{step}.weight", last) + wv[f"steps.{step}.bias.weight"][:, 0] + last
+            last = row * line(wv, f"steps.{step}.weight", last) + wv[f"steps.{step}.bias"] + last
         assert vector[i].ravel() == pytest.approx(last)
         last = row
         for step in range(3):
