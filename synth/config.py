@@ -160,6 +160,10 @@ class FeedConfig(Strict):
             raise ValueError(f"surfaces are {', '.join(names)}, each needs a name of its own")
         return self
 
+    def depths(self, n_platforms: int) -> tuple[float, ...]:
+        """The power that each platform's users raise slot effects to."""
+        return self.platform_depth or (1.0,) * n_platforms
+
 
 class RetrievalConfig(Strict):
     """How well candidates are chosen among the eligible ads."""

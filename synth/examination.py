@@ -28,6 +28,6 @@ def examination_of(config: FeedConfig, slot_effect: tuple[float, ...], n_platfor
         slot_effect: (s,) what was solved for, so that the mean over platforms, after clicks, is what the scenario asks.
     """
     attention = np.array([surface.attention for surface in config.surfaces])
-    depth = np.array(config.platform_depth or (1.0,) * n_platforms)
+    depth = np.array(config.depths(n_platforms))
     effect = attention[:, None, None] * np.asarray(slot_effect) ** depth[None, :, None]
     return Examination(effect, config.model == "cascade", config.stop_after_click)

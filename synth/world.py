@@ -355,14 +355,14 @@ def build(population: Population, pilots: Sequence[Callable[[World], Seen]]) -> 
             user_days=seen.user_days,
         )
 
+    platform_share = config.population.platform_share
     solved, obtained, exposure = solve(
         [partial(exposure_of, pilot) for pilot in pilots],
         config.marginals,
         config.feed,
-        float(np.dot(config.population.platform_share, config.feed.platform_depth))
-        if config.feed.platform_depth else 1.0,
+        float(np.dot(platform_share, config.feed.depths(len(platform_share)))),
         config.organic.substitution,
-    )  # fmt: skip
+    )
     factor, orders = population.campaigns.delay[exposure.campaign], exposure.orders
     for point in config.marginals.delay:
         got = within(delay, np.array([point.hours]), factor, orders)[0]
