@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from ticks import Ticks
 
 from auction.pricing import Pricing
 from marketplace.assignment import everyone
@@ -104,17 +105,6 @@ class Days(RuleBasedStateMachine):
 
 
 TestDays = Days.TestCase
-
-
-class Ticks:
-    def __init__(self):
-        self.ticks = []
-
-    def tick(self, tick):
-        self.ticks.append(tick)
-
-    def end_day(self, day):
-        pass
 
 
 def two_days(world, attribution_days):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ticks import Ticks
 
 from auction import first_price, gsp, vcg
 from marketplace.assignment import everyone
@@ -15,19 +16,6 @@ from marketplace.simulate import simulate
 from marketplace.state import load_state, new_state, pacer_of, save_state
 
 TINY = Path(__file__).parents[2] / "scenarios" / "tiny.toml"
-
-
-class Ticks:
-    """Keeps what happened."""
-
-    def __init__(self):
-        self.ticks = []
-
-    def tick(self, tick):
-        self.ticks.append(tick)
-
-    def end_day(self, day):
-        pass
 
 
 def one_day(world, *overrides):

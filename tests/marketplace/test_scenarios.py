@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ticks import Ticks
 
 from auction.pricing import Pricing
 from marketplace.assignment import everyone
@@ -45,17 +46,6 @@ class Day:
 
     def placed(self, name: str) -> np.ndarray:
         return np.concatenate([getattr(tick.placed, name) for tick in self.ticks])
-
-
-class Ticks:
-    def __init__(self):
-        self.ticks = []
-
-    def tick(self, tick):
-        self.ticks.append(tick)
-
-    def end_day(self, day):
-        pass
 
 
 def slice_of(path: Path) -> Scenario:

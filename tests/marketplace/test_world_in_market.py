@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
+from ticks import Ticks
 
 from auction.pricing import Pricing
 from marketplace.assignment import everyone
@@ -25,19 +26,6 @@ from synth.world import populate, rebuild
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "scenarios" / "tiny.toml"
-
-
-class Ticks:
-    """Keeps what happened."""
-
-    def __init__(self):
-        self.ticks = []
-
-    def tick(self, tick):
-        self.ticks.append(tick)
-
-    def end_day(self, day):
-        pass
 
 
 def run(world, *overrides, days=2, folder=None):
