@@ -1,0 +1,1 @@
+"""Encoders of a user's lists of events, and losses that learn from the lists alone."""
