@@ -28,8 +28,10 @@ class EmbeddingTable(nn.Module):
         self.looked_up: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, ids: Tensor) -> Tensor:
-        """The rows (..., d) of `ids` (...)."""
+        """The rows (..., d) of `ids` (...); in autocast of its type, so that gradients of them are too."""
         found = nn.functional.embedding(ids, self.weight)
+        if torch.is_autocast_enabled(found.device.type):
+            found = found.to(torch.get_autocast_dtype(found.device.type))
         if self.training and torch.is_grad_enabled():
             found.requires_grad_()
             self.looked_up.append((ids, found))
@@ -65,8 +67,10 @@ class RowAdam:
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
         """Move the rows that were looked up since the last step against their gradients, and forget the look-ups."""
-        seen = [(ids, found.grad) for ids, found in self.table.looked_up if found.grad is not None]
+        seen = [(ids, found.grad.float()) for ids, found in self.table.looked_up if found.grad is not None]
         self.table.looked_up.clear()
+        if torch.distributed.is_initialized():
+            seen = [of_all(*one) for one in seen]
         self.steps += 1
         size = learning_rate * (1 - _BETA2**self.steps) ** 0.5 / (1 - _BETA1**self.steps)
         if self._total is None:
@@ -100,6 +104,22 @@ class RowAdam:
             _move(self._touched[part, :count], self._total, self._marked, weight, mean, square, np.float32(size))
 
         list(self._pool.map(work, range(self.threads)))
+
+
+def of_all(ids: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Look-ups and gradients of all processes, one after the other: the mean of gradients is what each of them then applies."""
+    width, world = gradient.shape[-1], torch.distributed.get_world_size()
+    ids, gradient = ids.reshape(-1), gradient.reshape(-1, width) / world
+    counts = [torch.zeros(1, dtype=torch.int64, device=ids.device) for _ in range(world)]
+    torch.distributed.all_gather(counts, torch.tensor([len(ids)], device=ids.device))
+    sizes = [int(count) for count in counts]
+    # the last column holds the id's bits
+    every = [torch.zeros(max(sizes), width + 1, device=ids.device) for _ in sizes]
+    own = torch.zeros_like(every[0])
+    own[: len(ids), :width], own[: len(ids), width] = gradient, ids.to(torch.int32).view(torch.float32)
+    torch.distributed.all_gather(every, own)
+    whole = torch.cat([part[:size] for part, size in zip(every, sizes, strict=True)])
+    return whole[:, width].contiguous().view(torch.int32), whole[:, :width]
 
 
 @njit(cache=True, nogil=True, fastmath=False)

@@ -1,5 +1,6 @@
 """Gradient-boosted trees (LightGBM), one booster per task; lists and content vectors do not enter."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from models.config import GbdtConfig
-from models.data import Batch, Dataset, Float32Array, IdArray
+from models.data import Batch, Float32Array, IdArray, Source
 from models.errors import Unusable
 from models.schema import Kind, Schema, Side
 
@@ -29,6 +30,12 @@ class Gbdt:
         """It runs on the processor."""
         return "cpu"
 
+    @property
+    def parameters(self) -> int:
+        """Splits and leaves of all trees."""
+        trees = [b.trees_to_dataframe() for b in (self.click, self.conversion)]
+        return sum(len(table) for table in trees)
+
     def logits(self, batch: Batch) -> tuple[Float32Array, Float32Array]:
         """(n, k) logits of click and of conversion given click."""
         x = matrix(batch, self.ad_categories)
@@ -45,30 +52,40 @@ class Gbdt:
         self.conversion.save_model(folder / "conversion.txt")
 
 
-def fit_gbdt(data: Dataset, config: GbdtConfig, *, seed: int, threads: int) -> Gbdt:
+def fit_gbdt(
+    data: Source, config: GbdtConfig, *, seed: int, threads: int,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Gbdt:  # fmt: skip
     """Train on the shown ads for clicks, on the clicked ones for conversions.
 
     Raises:
         Unusable: If there is no click, or no conversion, to learn from.
     """
     few = _few(data.schema)
-    shown, clicked = data.shown.ravel(), (data.shown & data.click).ravel()
-    x = matrix(data.batch, few)
+    # the one predictor that holds its whole log, though of the shown ads' features only: LightGBM bins them together
+    blocks = [(matrix(b.batch, few)[b.shown.ravel()], b.click[b.shown], b.conversion[b.shown]) for b in data.blocks()]
+    x, click, conversion = (np.concatenate(part) for part in zip(*blocks, strict=True))
     settings = {
         "objective": "binary", "num_leaves": config.leaves, "learning_rate": config.learning_rate,
         "min_data_in_leaf": config.min_rows_per_leaf, "use_quantized_grad": True, "num_threads": threads, "seed": seed,
         "deterministic": True, "force_row_wise": True, "verbose": -1,
     }  # fmt: skip
 
-    def booster(task: str, rows: np.ndarray, label: np.ndarray) -> lightgbm.Booster:
-        y = label.ravel()[rows]
+    def booster(task: str, x: Float32Array, y: np.ndarray) -> lightgbm.Booster:
         if y.all() or not y.any():
             raise Unusable(f"cannot learn {task}: {int(y.sum())} of {len(y)} rows are positive")
-        return lightgbm.train(settings, lightgbm.Dataset(x[rows], y.astype(np.float32)), config.trees)
+        done = {"clicks": 0.0, "conversions": 0.5}[task]
+
+        def report(env: Any) -> None:
+            progress(done + (env.iteration + 1) / config.trees / 2)
+
+        return lightgbm.train(
+            settings, lightgbm.Dataset(x, y.astype(np.float32)), config.trees, callbacks=[report]
+        )  # fmt: skip
 
     return Gbdt(
-        click=booster("clicks", shown, data.click),
-        conversion=booster("conversions", clicked, data.conversion),
+        click=booster("clicks", x, click),
+        conversion=booster("conversions", x[click], conversion[click]),
         ad_categories=few,
     )
 

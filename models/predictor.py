@@ -5,15 +5,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from models.calibration import Platt, fit_platt
-from models.config import GbdtConfig, NetworkConfig
-from models.data import Batch, Dataset, Float32Array, Predictions
+from models.config import GbdtConfig, ModelConfig, NetworkConfig, TwoTowerConfig
+from models.data import Batch, Dataset, Float32Array, Predictions, Source
 from models.errors import Unusable
 from models.gbdt import fit_gbdt, load_gbdt
-from models.network import load_network
 from models.schema import Schema, load_schema
+from models.scoring import Network, load_network
 from models.train import fit_network
 
 _CARD = "model.json"
@@ -35,18 +35,52 @@ class Predictor(Protocol):
 class Saved(Predictor, Protocol):
     """A predictor that can be written to a folder."""
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers it has learned."""
+        ...
+
     def save(self, folder: Path) -> None:
         """Write it to an existing folder."""
         ...
 
 
-_FIT: dict[type, Callable[..., Saved]] = {GbdtConfig: fit_gbdt, NetworkConfig: fit_network}
-_LOAD: dict[str, Callable[[Path, Schema], Saved]] = {"lightgbm": load_gbdt, "network": load_network}
+_FIT: dict[type, Callable[..., Saved]] = {
+    GbdtConfig: fit_gbdt, NetworkConfig: fit_network, TwoTowerConfig: fit_network
+}  # fmt: skip
+_LOAD: dict[str, Callable[[Path, Schema], Saved]] = {
+    "lightgbm": load_gbdt, "network": load_network, "two_tower": load_network
+}  # fmt: skip
 
 
-def fit(data: Dataset, config: GbdtConfig | NetworkConfig, *, seed: int, threads: int) -> Saved:
-    """Train the kind of predictor that `config` names."""
-    return _FIT[type(config)](data, config, seed=seed, threads=threads)
+def fit(
+    data: Source, config: ModelConfig, *, seed: int, threads: int,
+    progress: Callable[[float], None] = lambda share: None, validation: Dataset | None = None,
+    start: Predictor | None = None, checkpoint: Path | None = None,
+) -> Saved:  # fmt: skip
+    """Train the kind of predictor that `config` names.
+
+    Args:
+        data: The log to learn from.
+        config: Of the predictor.
+        seed: Of all that is drawn.
+        threads: CPU threads.
+        progress: Called with the share of the work done.
+        validation: Later days, for a config with a `patience`.
+        start: A network of the same config to go on from.
+        checkpoint: Folder that a network's training keeps its state in, and goes on from.
+
+    Raises:
+        Unusable: If the log holds too little to learn from, or there is nothing to go on from.
+    """
+    more: dict[str, Any] = {"validation": validation, "start": start, "checkpoint": checkpoint}
+    if isinstance(config, GbdtConfig):
+        if start is not None:
+            raise Unusable("lightgbm cannot go on from an earlier model: train it on all days")
+        more = {}
+    elif start is not None and not isinstance(start, Network):
+        raise Unusable("a network cannot go on from lightgbm")
+    return _FIT[type(config)](data, config, seed=seed, threads=threads, progress=progress, **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

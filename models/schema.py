@@ -47,6 +47,7 @@ class Column:
     values_of: str = ""  # a list's values are categories of this column
     ordered: bool = False  # a list whose order matters, most recent first
     width: int = 0  # of a vector
+    values: tuple[str, ...] = ()  # what the categories are called, where that matters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,4 +84,5 @@ def load_schema(folder: Path) -> Schema:
 
 def _columns(rows: Iterable[dict[str, str]]) -> Iterable[Column]:
     for row in rows:
-        yield Column(**(row | {"kind": Kind(row["kind"]), "side": Side(row["side"])}))  # type: ignore[arg-type]
+        known = {"kind": Kind(row["kind"]), "side": Side(row["side"]), "values": tuple(row.get("values", ()))}
+        yield Column(**(row | known))  # type: ignore[arg-type]

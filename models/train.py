@@ -1,125 +1,358 @@
-"""The training loop of networks: one pass over shuffled batches unless told otherwise."""
+"""The training loop of networks: one pass over the log in the order of time, shuffled within its blocks, unless told otherwise.
 
+The same loop serves one processor, one GPU, and several processes under torchrun, each of which takes its share of every batch.
+"""
+
+import json
+import math
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from models.config import NetworkConfig
-from models.data import Dataset, IdArray
+from models.config import NetworkConfig, TwoTowerConfig
+from models.data import Dataset, Source
 from models.embedding import RowAdam
 from models.errors import Unusable
-from models.network import Net, Network, best_device, has_fast_bf16
-from models.schema import Side
+from models.inputs import Shape
+from models.multitask import entire_space, task_losses
+from models.network import Columns, Net
+from models.sampling import keep_negatives
+from models.scoring import Network, best_device, last_of, new_net, ranges_of, refuse_other_schema
+from models.sequence.lists import Lists
+from models.serving import has_fast_bf16, serving_format
+from models.statistics import Statistics, fingerprint, statistics_of, vocabulary
+from models.two_tower import TwoTower
+
+_STATE, _PROGRESS = "state.safetensors", "progress.json"
+Config = NetworkConfig | TwoTowerConfig
 
 
 def fit_network(
-    data: Dataset,
-    config: NetworkConfig,
+    source: Source,
+    config: Config,
     *,
     seed: int,
     threads: int,
     progress: Callable[[float], None] = lambda share: None,
+    validation: Dataset | None = None,
+    start: Network | None = None,
+    checkpoint: Path | None = None,
 ) -> Network:
-    """Train click (over shown ads) and conversion given click (over clicked ones) together.
-
-    The loss is the sum over the two tasks of their mean binary cross-entropy, weighed by their rows: an order weighs as much
-    as a click.
+    """Train all tasks together: each over the ads that teach it, its loss weighed by their number, so that an order weighs as
+    much as a click.
 
     Args:
-        seed: Of the initial weights and of the shuffle.
+        source: The log to learn from.
+        config: What is trained, and how.
+        seed: Of the initial weights, the shuffles and what is sampled.
         threads: CPU threads.
         progress: Called with the share of the work done.
+        validation: Later days, whose loss stops the training if the config has a `patience`.
+        start: A network of the same config to go on from, with its vocabularies and scales: training day by day.
+        checkpoint: Folder in which the state is kept after every block, and from which an interrupted training goes on, to the
+            same network as if it had not been interrupted.
 
     Raises:
-        Unusable: If there is no click, or no conversion, to learn from.
+        Unusable: If a task has labels of one class only, `start` is of another config or schema, the checkpoint is damaged or of
+            another config, seed or log, `patience` is set without later days, or the machine cannot serve what the config asks
+            for.
     """
-    for task, label, rows in (("clicks", data.click, data.shown), ("conversions", data.conversion, data.click)):
-        y = label[rows]
-        if y.all() or not y.any():
-            raise Unusable(f"cannot learn {task}: {int(y.sum())} of {len(y)} rows are positive")
+    if config.patience is not None and validation is None:
+        raise Unusable(f"patience is {config.patience}, but there are no later days to validate on")
     device = best_device()
+    form = serving_format(config, device)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = Net(data.schema, config, data.batch.row.shape[1], tuple(map(_longest, data.batch.lists)))
-        _standardise(net, data)
+        statistics = statistics_of(source, config)
+        net, shape = _begin(source, config, statistics, seed, start)
         net.to(device).train()
-        with RowAdam(net.table, threads) as embeddings:
-            _descend(net, embeddings, data, config, seed, device, progress)
+        with RowAdam(net.inputs.table, threads) as embeddings:
+            run = _Run(net, embeddings, config, statistics, seed, device)
+            if checkpoint is not None:
+                run.resume(checkpoint)
+            run.descend(source, validation, checkpoint, progress)
     finally:
         torch.set_num_threads(before)
-    return Network(net.cpu().eval(), config, data.batch.row.shape[1])
+    net.cpu().eval()
+    ranges = ranges_of(net, config, shape, last_of(source)) if form == "int8" else {}
+    return Network(net, config, shape, run.notes, ranges)
 
 
-def _longest(values: IdArray) -> int:
-    """The last place that any list (n, H) fills, counted from 1; at least 1."""
-    return int(np.flatnonzero((values >= 0).any(axis=0)).max(initial=0)) + 1
+def _begin(
+    source: Source, config: Config, statistics: Statistics, seed: int, start: Network | None
+) -> tuple[Net | TwoTower, Shape]:
+    """New layers, or a copy of those to go on from."""
+    if start is not None:
+        if start.config != config:
+            raise Unusable("the network to go on from has another config")
+        refuse_other_schema("the network to go on from", start.net.inputs.columns, source.schema)
+        net = new_net(source.schema, config, start.shape)
+        net.load_state_dict(start.net.state_dict())
+        return net, start.shape
+    shape = Shape(
+        n_slots=statistics.n_slots,
+        places=tuple(min(longest, config.places) for longest in statistics.longest),
+        values={c: len(vocabulary(n, config.vocabulary, config.least_count)) for c, n in statistics.counts.items()},
+        items={name: vectors.shape[1] for name, vectors in statistics.items.items()},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = new_net(source.schema, config, shape)
+    net.inputs.learn(statistics, config)
+    return net, shape
 
 
-def _standardise(net: Net, data: Dataset) -> None:
-    """Mean and scale of every dense input and content vector, over the shown ads."""
-    shown, ads = data.shown, data.batch.ads
-    blocks = {
-        Side.REQUEST: data.batch.dense, Side.AD: np.hstack((ads.dense, ads.vector))[data.batch.row[shown]],
-        Side.CROSS: data.batch.cross[shown],
-    }  # fmt: skip
-    for side, values in blocks.items():
-        spread = values.std(axis=0)
-        getattr(net, f"{side}_mean").copy_(torch.from_numpy(values.mean(axis=0)))
-        getattr(net, f"{side}_scale").copy_(torch.from_numpy(1 / np.where(spread > 1e-6, spread, 1.0)))
+class _Run:
+    """A training under way."""
+
+    def __init__(
+        self, net: Net | TwoTower, embeddings: RowAdam, config: Config, statistics: Statistics, seed: int,
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.net, self.embeddings, self.config, self.seed, self.device = net, embeddings, config, seed, device
+        self.rank, self.world = _place()
+        self.weight = torch.tensor([config.task_weight.get(task, 1.0) for task in config.tasks], device=device)
+        dense = [p for p in net.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.Adam(dense, lr=config.learning_rate, fused=True)
+        self.steps = config.epochs * sum(-(-n // config.batch_requests) for n in statistics.requests)
+        self.loss: nn.Module = _Loss(net, config, self.weight)
+        if self.world > 1:
+            # a process in whose share no list has two events does not use what learns from the lists alone
+            self.loss = DistributedDataParallel(self.loss, find_unused_parameters=bool(getattr(net, "alone", ())))
+        if isinstance(net, Net) and isinstance(config, NetworkConfig) and config.compile:
+            net.crossing.compile()
+        self.log = fingerprint(statistics)
+        self.done = self.epoch = self.block = 0
+        self.notes: list[dict[str, Any]] = []
+        self.best = math.inf
+        self.kept: dict[str, Tensor] = {}
+
+    def descend(
+        self, source: Source, validation: Dataset | None, checkpoint: Path | None, progress: Callable[[float], None]
+    ) -> None:
+        """From where the run stands to its end."""
+        while self.epoch < self.config.epochs and not self.stopped:
+            for i, data in enumerate(source.blocks()):
+                if i < self.block:
+                    continue
+                self.learn(data, progress)
+                self.block += 1
+                if checkpoint is not None and self.rank == 0:
+                    self.save(checkpoint)
+            self.epoch, self.block = self.epoch + 1, 0
+            if self.config.patience is not None and validation is not None:
+                self.validate(validation)
+        if self.kept:
+            self.net.load_state_dict(self.kept)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether held-out days have shown nothing better for as many epochs as there is patience for."""
+        losses = [note["validation_loss"] for note in self.notes if "validation_loss" in note]
+        return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= (self.config.patience or math.inf)
+
+    def learn(self, data: Dataset, progress: Callable[[float], None]) -> None:
+        """One pass over a block."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            self._learn(data, progress)
+
+    def _learn(self, data: Dataset, progress: Callable[[float], None]) -> None:
+        started = perf_counter()
+        keyed = np.random.SeedSequence([self.seed, self.epoch, self.block]).generate_state(3)
+        torch.manual_seed(int(keyed[2]) + self.rank)  # of dropout, which has no generator of its own
+        held = _Held(_sampled(data, self.config, int(keyed[0])), self.config.tasks, self.net.inputs.places, self.device)
+        generator = torch.Generator().manual_seed(int(keyed[1]))
+        order = torch.randperm(held.n, generator=generator).to(self.device)
+        of_loss = torch.Generator().manual_seed(int(keyed[1]) + 1 + self.rank)
+        total = torch.zeros(len(self.config.tasks) + 1, device=self.device)
+        # a sampled block has fewer batches than the whole one; the rate falls with the share of the block that is done
+        planned = -(-len(data.batch) // self.config.batch_requests)
+        batches = order.split(self.config.batch_requests) if held.n else ()  # type: ignore[no-untyped-call]
+        for i, rows in enumerate(batches):
+            share = (self.done + planned * i / len(batches)) / self.steps
+            left = (1 + math.cos(math.pi * share)) / 2
+            if share < self.config.warm_up:
+                left *= (share + 1 / self.steps) / (self.config.warm_up + 1 / self.steps)
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.config.learning_rate * left
+            own = rows[self.rank :: self.world] if self.world > 1 else rows
+            # without a share of its own, a process takes part with a row that teaches nothing
+            own, counts = (own, True) if len(own) else (rows[:1], False)
+            label, taught = held.labels(own)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device)):
+                parts = self.loss(held.columns(own), label, taught & counts, of_loss)
+            self.optimiser.zero_grad(set_to_none=True)
+            parts.sum().backward()
+            self.optimiser.step()
+            self.embeddings.step((self.config.embedding_learning_rate or self.config.learning_rate) * left)
+            total += parts.detach()
+            progress((self.done + planned * (i + 1) / len(batches)) / self.steps)
+        self.done += planned
+        means = (_mean(total) / max(len(batches), 1)).tolist()
+        names = [*self.config.tasks, "self_supervised"]
+        self.notes.append(
+            {"epoch": self.epoch, "block": self.block, "requests": held.n, "seconds": perf_counter() - started}
+            | {f"loss_{name}": mean for name, mean in zip(names, means, strict=True)}
+        )
+
+    @torch.no_grad()
+    def validate(self, data: Dataset) -> None:
+        """Note the loss of held-out days, and keep the weights if it is the least so far."""
+        # sampled as the training days are, else their loss would be that of another rate of clicks
+        held = _Held(_sampled(data, self.config, self.seed), self.config.tasks, self.net.inputs.places, self.device)
+        module = self.loss.module if isinstance(self.loss, DistributedDataParallel) else self.loss
+        self.net.eval()
+        losses = [
+            float(module(held.columns(rows), *held.labels(rows), torch.Generator())[:-1].sum()) * len(rows) / held.n
+            for rows in torch.arange(held.n, device=self.device).split(self.config.batch_requests)  # type: ignore[no-untyped-call]
+        ]
+        self.net.train()
+        self.notes[-1]["validation_loss"] = sum(losses)
+        if sum(losses) < self.best:
+            self.best = sum(losses)
+            self.kept = {name: value.clone() for name, value in self.net.state_dict().items()}
+
+    def save(self, folder: Path) -> None:
+        """Keep the state; what was kept before stays until this is whole."""
+        adam = self.optimiser.state_dict()["state"]
+        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        tensors |= {f"kept.{name}": value for name, value in self.kept.items()}
+        tensors |= {f"adam.{i}.{name}": value for i, own in adam.items() for name, value in own.items()}
+        tensors |= {"rows.mean": self.embeddings.mean, "rows.square": self.embeddings.square}
+        new = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, new / _STATE)
+        state = {
+            "config": self.config.model_dump(), "seed": self.seed, "log": self.log, "done": self.done,
+            "epoch": self.epoch, "block": self.block, "rows_steps": self.embeddings.steps, "best": self.best,
+            "notes": self.notes,
+        }  # fmt: skip
+        (new / _PROGRESS).write_text(json.dumps(state) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+
+    def resume(self, folder: Path) -> None:
+        """Go on from what was kept, if anything was."""
+        if not folder.exists():
+            return
+        try:
+            state = json.loads((folder / _PROGRESS).read_text())
+            tensors = load_file(folder / _STATE)
+            same = json.loads(json.dumps(self.config.model_dump())), self.seed, self.log
+            if (state["config"], state["seed"], state["log"]) != same:
+                raise Unusable(f"checkpoint {folder} is of another config, seed or log")
+            self.net.load_state_dict(_under("net.", tensors))
+            self.kept = {name: value.to(self.device) for name, value in _under("kept.", tensors).items()}
+            adam = self.optimiser.state_dict()
+            for key, value in _under("adam.", tensors).items():
+                i, name = key.split(".")
+                adam["state"].setdefault(int(i), {})[name] = value
+            self.optimiser.load_state_dict(adam)
+            self.embeddings.mean.copy_(tensors["rows.mean"])
+            self.embeddings.square.copy_(tensors["rows.square"])
+            self.embeddings.steps, self.done = state["rows_steps"], state["done"]
+            self.epoch, self.block, self.best = state["epoch"], state["block"], state["best"]
+            self.notes = state["notes"]
+        except Unusable:
+            raise
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            raise Unusable(f"checkpoint {folder} is damaged: {str(error).splitlines()[0]}") from None
 
 
-def _descend(
-    net: Net, embeddings: RowAdam, data: Dataset, config: NetworkConfig, seed: int, device: torch.device,
-    progress: Callable[[float], None],
-) -> None:  # fmt: skip
-    batch = data.batch
+class _Loss(nn.Module):
+    """From a batch to the parts of its loss: one module, so that processes can share its gradients."""
 
-    def tensors(*arrays: np.ndarray) -> list[Tensor]:
-        return [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays]
+    def __init__(self, net: Net | TwoTower, config: Config, weight: Tensor) -> None:
+        super().__init__()
+        self.net, self.config, self.weight = net, config, weight
+        self.click, self.conversion = config.tasks.index("click"), config.tasks.index("conversion")
 
-    lists = tensors(*batch.lists)
-    held = tensors(
-        batch.slot, batch.categorical, batch.dense, batch.row, batch.cross, batch.ads.categorical, batch.ads.dense,
-        batch.ads.vector, data.click, data.conversion,
-    )  # fmt: skip
-    dense = [p for p in net.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(dense, lr=config.learning_rate, fused=True)
-    steps = config.epochs * -(-len(batch) // config.batch_requests)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    shuffle = torch.Generator().manual_seed(seed)
-    done = 0
-    for _ in range(config.epochs):
-        order = torch.randperm(len(batch), generator=shuffle).to(device)
-        for rows in order.split(config.batch_requests):  # type: ignore[no-untyped-call]
-            with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device)):
-                loss = _loss(net, rows, lists, *held)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            embeddings.step(float(schedule.get_last_lr()[0]))
-            schedule.step()
-            done += 1
-            progress(done / steps)
+    def forward(self, columns: Columns, label: Tensor, taught: Tensor, generator: torch.Generator) -> Tensor:
+        """Labels and which ads teach a task (n, k, T) to the weighed losses of the tasks and of the lists alone, (T + 1,)."""
+        logit, alone = self.net(columns, generator)
+        logit, label, taught = (x.flatten(0, 1).float() for x in (logit, label, taught))
+        shown = taught[:, self.click]
+        rows = _over_all(shown.sum())
+        parts = task_losses(logit, label, taught, self.weight, rows)
+        if self.config.conversions_from == "impressions":
+            click, conversion = self.click, self.conversion
+            whole = entire_space(logit[:, click], logit[:, conversion], label[:, click], label[:, conversion])
+            own = self.weight[conversion] * (whole * shown).sum() / rows
+            parts = torch.cat([parts[:conversion], own.unsqueeze(0), parts[conversion + 1 :]])
+        return torch.cat([parts, alone.float().unsqueeze(0)])
 
 
-def _loss(
-    net: Net, rows: Tensor, lists: list[Tensor], slot: Tensor, categorical: Tensor, dense: Tensor, row: Tensor,
-    cross: Tensor, ad_categorical: Tensor, ad_dense: Tensor, ad_vector: Tensor, click: Tensor, conversion: Tensor,
-) -> Tensor:  # fmt: skip
-    place = row[rows]
-    shown = place >= 0
-    at = place.clamp(min=0)
-    n, k = at.shape
-    request = net.request(categorical[rows], dense[rows], [values[rows] for values in lists])
-    part, vector = net.ad(*(values[at].flatten(0, 1) for values in (ad_categorical, ad_dense, ad_vector)))
-    logit = net.pair(request, (part.view(n, k, -1), vector.view(n, k, -1)), cross[rows], slot)
-    clicked = click[rows]
-    click_loss = nn.functional.binary_cross_entropy_with_logits(logit[..., 0][shown], clicked[shown].float())
-    chosen = conversion[rows][clicked].float()
-    order_loss = nn.functional.binary_cross_entropy_with_logits(logit[..., 1][clicked], chosen, reduction="sum")
-    return click_loss + order_loss / shown.sum().clamp(min=1)
+class _Held:
+    """A block on the device."""
+
+    def __init__(self, data: Dataset, tasks: tuple[str, ...], places: tuple[int, ...], device: torch.device) -> None:
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.require(array, requirements=("C", "W"))).to(device)  # what Arrow gave is copied
+
+        batch, self.n = data.batch, len(data.batch)
+        self.places = places
+        self.categorical, self.dense, self.row, self.cross, self.slot = map(
+            tensor, (batch.categorical, batch.dense, batch.row, batch.cross, batch.slot)
+        )
+        self.ads = [tensor(a) for a in (batch.ads.categorical, batch.ads.dense, batch.ads.vector)]
+        self.lists = [(tensor(values.values), tensor(values.offsets)) for values in batch.lists]
+        self.label = tensor(np.stack([data.label(task) for task in tasks], axis=2))
+        self.taught = tensor(np.stack([data.taught_by(task) for task in tasks], axis=2))
+
+    def columns(self, rows: Tensor) -> Columns:
+        """Features of the requests at `rows`."""
+        ad = self.row[rows].clamp(min=0).flatten()
+        lists = [Lists.of(*own, places, rows) for own, places in zip(self.lists, self.places, strict=True)]
+        categorical, dense, vector = (values[ad] for values in self.ads)
+        return Columns(
+            self.categorical[rows], self.dense[rows], lists, categorical, dense, vector, self.cross[rows], self.slot
+        )  # fmt: skip
+
+    def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels of the requests at `rows`, and which ads teach a task."""
+        return self.label[rows], self.taught[rows]
+
+
+def _sampled(data: Dataset, config: Config, seed: int) -> Dataset:
+    """A block without the negatives that are not kept, and without the requests that then have no ad."""
+    if config.negatives_kept == 1:
+        return data
+    kept = keep_negatives(data.click, data.shown, config.negatives_kept, seed=seed)
+    row = np.where(kept, data.batch.row, np.int32(-1))
+    return replace(data, batch=replace(data.batch, row=row)).take(np.flatnonzero(kept.any(axis=1)))
+
+
+def _place() -> tuple[int, int]:
+    """Which process this is, of how many."""
+    if not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def _over_all(rows: Tensor) -> Tensor:
+    """Mean over the processes of how many rows each has, so that the mean of their losses is that of one process."""
+    return _mean(rows.detach().clone()).clamp(min=1 / _place()[1])
+
+
+def _mean(x: Tensor) -> Tensor:
+    """Over the processes; in place."""
+    if distributed.is_initialized():
+        distributed.all_reduce(x)
+        x /= distributed.get_world_size()
+    return x
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

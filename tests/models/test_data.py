@@ -1,20 +1,31 @@
 """A log becomes a dataset as known at the snapshot."""
 
+import gc
+import weakref
 from dataclasses import fields, replace
+from pathlib import Path
+from time import sleep
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from models.data import Batch, read_log
+from models.config import NetworkConfig
+from models.data import Batch, Dataset, LogWindow, read_log
+from models.errors import Unusable
 from models.schema import Kind, Schema
+from models.train import fit_network
 
 EARLY, LATE = 500, 10_000
+HOUR_MS, WEEK_MS = 3_600_000, 7 * 24 * 3_600_000
+TASKS = ("long_click", "cart", "checkout", "sign_up", "organic")
 
 
 def same(a: Batch, b: Batch) -> bool:
     return (
         a.ads is b.ads
-        and all(np.array_equal(x, y) for x, y in zip(a.lists, b.lists, strict=True))
+        and all(np.array_equal(x.padded(9), y.padded(9)) for x, y in zip(a.lists, b.lists, strict=True))
         and all(
             np.array_equal(getattr(a, f.name), getattr(b, f.name))
             for f in fields(Batch)
@@ -30,8 +41,8 @@ def test_requests_come_in_order_of_time_and_id_with_their_features(write_log):
     assert data.batch.categorical.tolist() == [[1, 1], [-1, 2], [3, 3]]
     assert data.batch.dense[:, 0] == pytest.approx([0.1, 0.2, 0.3])
     history, visited = data.batch.lists
-    assert history.tolist() == [[7, 8], [9, -1], [-1, -1]]
-    assert visited.tolist() == [[-1, -1, -1], [3, -1, -1], [2, 1, 2]]
+    assert history.padded().tolist() == [[7, 8], [9, -1], [-1, -1]]
+    assert visited.padded().tolist() == [[-1, -1, -1], [3, -1, -1], [2, 1, 2]]
 
 
 def test_impressions_stand_in_their_slots_and_a_request_without_any_has_none(write_log):
@@ -166,7 +177,7 @@ def test_a_log_is_read_from_all_its_parts(write_log):
 def test_a_snapshot_before_the_first_impression_is_refused(write_log):
     log = write_log()
 
-    with pytest.raises(ValueError, match=rf"the log in {log} holds no impression before 100 ms"):
+    with pytest.raises(ValueError, match=rf"the log in {log} holds no impression from 0 to before 100 ms"):
         read_log(log, 100)
 
 
@@ -220,7 +231,7 @@ def test_between_keeps_the_requests_from_start_to_before_stop(write_log):
     assert late.shown.tolist() == data.shown[1:].tolist()
     assert late.batch.ads.categorical[late.batch.row[late.shown]].tolist() == [[1, 51], [2, 52]]
     assert late.batch.ads.vector[late.batch.row[late.shown], 0].tolist() == [51.0, 52.0]
-    assert [values.tolist() for values in late.batch.lists] == [[[9, -1], [-1, -1]], [[3, -1, -1], [2, 1, 2]]]
+    assert [values.padded().tolist() for values in late.batch.lists] == [[[9], [-1]], [[3, -1, -1], [2, 1, 2]]]
     assert late.cross("known_orders")[late.shown].tolist() == [11.0, 12.0]
     assert len(data.between(150, 160).batch) == 0
 
@@ -232,3 +243,316 @@ def test_stack_puts_back_what_rows_cut_and_take_picks_rows(test):
     assert same(batch.take(np.arange(10, 20)), batch.rows(10, 20))
     assert same(Batch.stack([batch]), batch)
     assert len(batch.rows(10, 20)) == 10
+
+
+def conversion(**changed: list) -> dict[str, list]:
+    """One event after the click on ad 5 in slot 2 of request 30."""
+    one = {"request": [30], "time_ms": [300], "ad": [5], "event": [0], "click_ms": [210], "attributed": [False]}
+    return one | changed
+
+
+@pytest.mark.parametrize("task", ["cart", "checkout", "sign_up"])
+@pytest.mark.parametrize("event", [0, 1, 2])
+def test_an_event_after_a_click_is_the_label_of_its_task_whether_attributed_or_not(write_log, task, event):
+    data = read_log(write_log(conversions=conversion(event=[event])), LATE, tasks=(task,))
+
+    assert data.label(task).any() == (("cart", "checkout", "sign_up").index(task) == event)
+    assert not data.label(task)[:, :2].any() and not data.label(task)[:2].any()
+    assert not data.conversion.any()
+
+
+@pytest.mark.parametrize(
+    ("changed", "snapshot", "label"),
+    [
+        ({}, LATE, True),
+        ({"click_ms": [-1]}, LATE, False),
+        ({}, 300, False),
+        ({}, 301, True),
+        ({"ad": [6]}, LATE, False),
+    ],
+)
+def test_an_event_counts_after_a_click_on_the_ad_and_before_the_snapshot(write_log, changed, snapshot, label):
+    data = read_log(write_log(conversions=conversion(**changed)), snapshot, tasks=("cart",))
+
+    assert data.label("cart")[2, 2] == label
+
+
+def test_two_events_of_one_ad_are_labels_of_two_tasks(write_log):
+    both = {"request": [30] * 2, "time_ms": [300, 310], "ad": [5] * 2, "event": [0, 1], "click_ms": [210] * 2}
+    log = write_log(conversions=both | {"attributed": [False, True]})
+
+    data = read_log(log, LATE, tasks=("checkout", "cart"))
+
+    assert [data.label(task)[2, 2] for task in ("cart", "checkout", "conversion")] == [True] * 3
+    assert data.label("checkout").sum() == data.label("cart").sum() == 1
+
+
+def test_long_clicks_are_those_of_the_log(write_log):
+    assert read_log(write_log(), LATE, tasks=("long_click",)).label("long_click").tolist() == [
+        [False, False, False], [False, False, False], [False, False, True]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("at", "user", "store", "snapshot", "label"),
+    [
+        (201, 3, 51, LATE, True),
+        (200, 3, 51, LATE, False),  # not after the impression
+        (100, 3, 51, LATE, False),
+        (200 + WEEK_MS, 3, 51, 2 * WEEK_MS, True),
+        (201 + WEEK_MS, 3, 51, 2 * WEEK_MS, False),
+        (400, 3, 51, 401, True),
+        (400, 3, 51, 400, False),
+        (400, 1, 51, LATE, False),
+        (400, 3, 50, LATE, False),
+    ],
+)
+def test_an_organic_order_is_the_users_of_the_store_within_a_week_after_the_ad(
+    write_log, at, user, store, snapshot, label
+):
+    log = write_log(organic={"request": [9], "time_ms": [at], "user": [user], "store": [store]})
+
+    data = read_log(log, snapshot, tasks=("organic",))
+
+    assert data.label("organic")[2, 0] == label
+    assert data.label("organic").sum() == label
+
+
+def test_clicks_and_organic_orders_are_taught_by_all_that_was_shown_and_the_rest_by_clicks(write_log):
+    data = read_log(write_log(), LATE, tasks=TASKS)
+
+    for task in ("click", "organic"):
+        assert np.array_equal(data.taught_by(task), data.shown)
+    for task in ("conversion", "long_click", "cart", "checkout", "sign_up"):
+        assert np.array_equal(data.taught_by(task), data.click)
+
+
+def test_a_task_that_the_log_says_nothing_of_is_refused(write_log, schema):
+    log = write_log()
+
+    with pytest.raises(Unusable, match=rf"^the log in {log} has no label for the task refund$"):
+        read_log(log, LATE, tasks=("refund",))
+    with pytest.raises(Unusable, match=r"^the log has no label for the task cart; there are click, conversion$"):
+        read_log(log, LATE).label("cart")
+    Schema(tables={name: columns for name, columns in schema.tables.items() if name != "organic"}).save(log)
+    with pytest.raises(Unusable, match="no label for the task organic"):
+        read_log(log, LATE, tasks=("organic",))
+
+
+REQUESTS = {
+    "request": [30, 50, 20], "time_ms": [200, 100, 200], "hour": [3, 1, -1], "region": [3, 1, 2],
+    "user_clicks": [0.3, 0.1, 0.2], "history": [[], [7, 8], [9]], "visited": [[2, 1, 2], [], [3]],
+}  # fmt: skip
+IMPRESSIONS = {
+    "request": [30, 50, 30], "time_ms": [200, 100, 200], "user": [3, 1, 3], "slot": [2, 0, 0], "ad": [5, 4, 6],
+    "cuisine": [2, 0, 1], "store": [52, 50, 51], "ad_ctr": [0.2, 0.0, 0.1], "ad_cvr": [2.0, 0.5, 1.0],
+    "known_orders": [12.0, 10.0, 11.0], "clicked": [True, True, False], "long_clicked": [True, False, False],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "values", "fault"),
+    [
+        ("impressions", "clicked", np.array([1, 2, 0]), "clicked is 2 in request 50, it must be 0 or 1"),
+        ("impressions", "clicked", np.array([1, 0, -1]), "clicked is -1 in request 30, it must be 0 or 1"),
+        ("impressions", "clicked", [True, None, False], "clicked is null in 1 rows"),
+        ("requests", "user_clicks", [0.3, np.nan, 0.2], "user_clicks is nan in request 50, it must be a finite number"),
+        ("requests", "user_clicks", [0.3, 0.1, np.inf], "user_clicks is inf in request 20, it must be a finite number"),
+        (
+            "requests",
+            "user_clicks",
+            np.array([0.3, 0.1, 1e300]),
+            "user_clicks is 1e[+]300 in request 20, it must be a fin",
+        ),
+        ("requests", "user_clicks", [0.3, None, 0.2], "user_clicks is null in 1 rows"),
+        ("impressions", "ad_cvr", [np.nan, 0.1, 0.2], "ad_cvr is nan in request 30, it must be a finite number"),
+        (
+            "impressions",
+            "known_orders",
+            [1, 2, -np.inf],
+            "known_orders is -inf in request 30, it must be a finite number",
+        ),
+        ("requests", "hour", [3, 24, 1], "hour is 24 in request 50, it must be -1 to 23"),
+        ("requests", "hour", [3, 1, -2], "hour is -2 in request 20, it must be -1 to 23"),
+        ("requests", "hour", np.array([3, 2**32 + 1, 1]), "hour is 4294967297 in request 50, it must be -1 to 23"),
+        ("requests", "region", [None, 1, 2], "region is null in 1 rows"),
+        ("impressions", "cuisine", [5, 0, 1], "cuisine is 5 in request 30, it must be -1 to 4"),
+        ("requests", "history", [[], [7, 100], [9]], "history holds 100, it must be 0 to 99"),
+        ("requests", "history", [[], [7, -1], [9]], "history holds -1, it must be 0 to 99"),
+        ("requests", "visited", [[2, 1, None], [], [3]], "visited is null, or holds a null"),
+        ("requests", "visited", [[2, 1], None, [3]], "visited is null, or holds a null"),
+    ],
+)
+def test_what_no_model_may_see_is_refused_in_one_line(write_log, table, column, values, fault):
+    rows = {"requests": REQUESTS, "impressions": IMPRESSIONS}[table]
+    log = write_log(**{table: rows | {column: values}})
+
+    with pytest.raises(Unusable, match=rf"^{table} of the log in {log}: {fault}.*$"):
+        read_log(log, LATE)
+
+
+def test_a_list_beyond_what_an_int32_holds_is_refused(write_log):
+    log = write_log()
+    part = log / "requests" / "day=0000.parquet"
+    table = pq.read_table(part)
+    wide = pa.array([[], [2**32 + 1], []], pa.list_(pa.int64()))
+    pq.write_table(table.set_column(table.column_names.index("history"), "history", wide), part)
+
+    with pytest.raises(Unusable, match="history holds 4294967297, it must be 0 to 99"):
+        read_log(log, LATE)
+
+
+def test_an_attribution_that_is_neither_0_nor_1_is_refused(write_log):
+    log = write_log(conversions=conversion(attributed=np.array([2])))
+
+    with pytest.raises(Unusable, match=f"the log in {log}"):
+        read_log(log, LATE)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"request": [30, 50, 31]},  # no such request
+        {"time_ms": [200, 250, 200]},  # another time than its request
+        {"time_ms": [200, 100, 90]},
+    ],
+)
+def test_impressions_that_follow_no_request_are_refused(write_log, changed):
+    log = write_log(impressions=IMPRESSIONS | changed)
+
+    with pytest.raises(Unusable, match=f"^impressions of the log in {log}: some are of no request"):
+        read_log(log, LATE)
+
+
+def test_a_request_twice_in_the_log_is_refused(write_log):
+    twice = {name: [*values, values[0]] for name, values in REQUESTS.items()}
+
+    with pytest.raises(Unusable, match="of one that is twice there"):
+        read_log(write_log(requests=twice), LATE)
+
+
+@pytest.mark.parametrize("slot", [[0, 0, 0], [-1, 0, 0]])
+def test_two_ads_in_one_slot_and_slots_below_the_top_are_refused(write_log, slot):
+    with pytest.raises(Unusable, match="two of a request are in one slot, or a slot is below 0"):
+        read_log(write_log(impressions=IMPRESSIONS | {"slot": slot}), LATE)
+
+
+def window(log: Path, impressions: int, **changed) -> LogWindow:
+    times = {"snapshot_ms": 100 * HOUR_MS, "start_ms": 0, "stop_ms": 100 * HOUR_MS} | changed
+    return LogWindow(folder=log, block_impressions=impressions, tasks=("cart", "long_click"), **times)
+
+
+def contents(data: Dataset) -> list[tuple]:
+    """Request by request, all that a model sees of it."""
+    out = []
+    for i in range(len(data.batch)):
+        shown = np.flatnonzero(data.shown[i])
+        row = data.batch.row[i, shown]
+        arrays = (
+            data.batch.categorical[i], data.batch.dense[i], data.batch.cross[i, shown], shown,
+            data.batch.ads.categorical[row], data.batch.ads.dense[row], data.batch.ads.vector[row],
+            *(values.rows(i, i + 1).values for values in data.batch.lists),
+            *(data.label(task)[i, shown] for task in ("click", "conversion", "cart", "long_click")),
+        )  # fmt: skip
+        out.append((int(data.time_ms[i]), *(array.tolist() for array in arrays)))
+    return out
+
+
+@pytest.mark.parametrize("impressions", [1, 40, 100, 10_000])
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 100 * HOUR_MS), (HOUR_MS // 2, 5 * HOUR_MS), (3 * HOUR_MS, 3 * HOUR_MS + 9_000_000)]
+)
+def test_blocks_together_are_the_window_in_the_order_of_time(long_log, impressions, start, stop):
+    log = long_log(8, 20)
+    whole = read_log(log, 100 * HOUR_MS, start_ms=start, stop_ms=stop, tasks=("cart", "long_click"))
+
+    blocks = list(window(log, impressions, start_ms=start, stop_ms=stop).blocks())
+
+    assert [row for block in blocks for row in contents(block)] == contents(whole)
+    assert (len(blocks) > 2) == (impressions <= 40 or (impressions == 100 and stop == 100 * HOUR_MS))
+    for label in ("click", "conversion", "cart", "long_click"):
+        assert whole.label(label).any()
+
+
+def test_a_block_is_whole_hours_and_no_larger_than_asked_if_an_hour_is_not(long_log):
+    log = long_log(8, 20)
+
+    for impressions, hours in ((1, 1), (29, 1), (30, 1), (65, 2), (70, 2)):
+        blocks = list(window(log, impressions).blocks())
+        spans = [np.unique(block.time_ms // HOUR_MS) for block in blocks]
+        assert len(np.concatenate(spans)) == len(np.unique(np.concatenate(spans))) == 8
+        for block, span in zip(blocks, spans, strict=True):
+            assert block.shown.sum() <= impressions or len(span) == 1
+        assert max(map(len, spans)) >= hours
+
+
+def test_blocks_can_be_read_again(long_log):
+    source = window(long_log(4, 10), 1)
+
+    assert [contents(b) for b in source.blocks()] == [contents(b) for b in source.blocks()]
+
+
+def test_a_log_of_one_block_is_read_once(long_log, monkeypatch):
+    source, reads = window(long_log(4, 10), 10_000), []
+    monkeypatch.setattr("models.data.read_log", lambda *a, **k: reads.append(a) or read_log(*a, **k))
+
+    blocks = [next(source.blocks()) for _ in range(3)]
+
+    assert len(reads) == 1
+    assert blocks[0] is blocks[1] is blocks[2]
+
+
+@pytest.mark.parametrize("impressions", [1, 10_000])
+def test_blocks_hold_nothing_at_or_after_the_snapshot(long_log, impressions):
+    log, snapshot = long_log(6, 20), 3 * HOUR_MS + 1_000_000
+    now, later = (
+        [row for b in window(log, impressions, snapshot_ms=at).blocks() for row in contents(b)]
+        for at in (snapshot, 10 * HOUR_MS)
+    )
+
+    assert now == contents(read_log(log, snapshot, tasks=("cart", "long_click")))
+    assert max(row[0] for row in now) < snapshot
+    assert [row[:10] for row in now] == [row[:10] for row in later[: len(now)]]
+    assert [row[11] for row in now] != [row[11] for row in later[: len(now)]]  # conversions that came later
+
+
+def test_a_read_that_fails_in_the_background_reaches_the_caller_with_the_folder(long_log):
+    log = long_log(6, 20)
+    blocks = window(log, 1).blocks()
+    next(blocks)
+    (log / "stores" / "day=0000.parquet").write_bytes(b"gone")
+
+    with pytest.raises(Unusable, match=f"the log in {log} is damaged"):
+        list(blocks)
+
+
+def test_a_window_without_impressions_is_refused(long_log):
+    log = long_log(2, 5)
+
+    with pytest.raises(Unusable, match=rf"the log in {log} holds no impression from {5 * HOUR_MS}"):
+        list(window(log, 1, start_ms=5 * HOUR_MS).blocks())
+
+
+@pytest.mark.parametrize("hours", [4, 12])
+def test_training_on_many_blocks_never_holds_more_than_two(long_log, monkeypatch, hours):
+    """The one worked on and the one that is read meanwhile."""
+    arrays, most = [], []
+
+    def reading(*args, **settings) -> Dataset:
+        sleep(0.05)  # the worker lets go of a block when it is given the next, just after this read began
+        gc.collect()
+        most.append(
+            1 + max(sum(array() is not None for array in kept) for kept in zip(*arrays, strict=True)) if arrays else 1
+        )
+        data = read_log(*args, **settings)
+        # arrays, not the dataset: a view of one would hold the memory of all
+        held = (data.batch.dense, data.batch.cross, data.batch.ads.dense, data.batch.lists[0].values, data.click)
+        arrays.append([weakref.ref(array) for array in held])
+        return data
+
+    monkeypatch.setattr("models.data.read_log", reading)
+    source = window(long_log(hours, 20), 1)
+    fit_network(source, NetworkConfig(kind="network", hidden=(16,), epochs=2), seed=1, threads=1)
+
+    assert len(most) == 3 * hours
+    assert max(most) <= 2

@@ -8,13 +8,21 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from models.config import NetworkConfig
 from models.data import AdTable, Batch, Dataset
-from models.network import Net, Network, NetworkConfig, load_network
+from models.inputs import Shape
+from models.jagged import Jagged
+from models.network import Net
 from models.schema import Schema
+from models.scoring import Network, load_network
+from models.sequence.lists import Lists
 from models.train import fit_network
 
 CONFIG = NetworkConfig(kind="network", embedding=16, hidden=(32, 16), epochs=6, batch_requests=128, learning_rate=8e-3)
 QUICK = CONFIG.model_copy(update={"epochs": 1})
+SHAPE = Shape(
+    n_slots=3, places=(4, 3), values={"hour": 24, "region": 4, "cuisine": 5, "store": 100}, items={"store": 5}
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +68,8 @@ def test_the_network_learns_what_a_slot_takes_from_clicks(model, test):
 def varied(net: Net) -> Net:
     """Places that weigh e times as much as the place after them."""
     with torch.no_grad():
-        net.places[1].copy_(-torch.arange(len(net.places[1])))
+        net.pools[1].places.copy_(-torch.arange(len(net.pools[1].places)))
+        net.inputs.known.copy_(torch.arange(len(net.inputs.known)) % len(net.inputs.table.weight))
     return net
 
 
@@ -69,11 +78,11 @@ def varied(net: Net) -> Net:
 def test_logits_of_a_row_do_not_depend_on_its_batch_or_on_threads(
     schema, test, embedding, hidden, fast_bf16, monkeypatch
 ):
-    monkeypatch.setattr("models.network.has_fast_bf16", lambda device: fast_bf16)
+    monkeypatch.setattr("models.serving.has_fast_bf16", lambda device: fast_bf16)
     config = CONFIG.model_copy(update={"embedding": embedding, "hidden": hidden})
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = Network(varied(Net(schema, config, 3, (4, 3))), config, 3)
+        model = Network(varied(Net(schema, config, SHAPE)), config, SHAPE, [])
     batch = test.data.batch.rows(0, 700)
     whole = model.logits(batch)
 
@@ -94,7 +103,7 @@ def test_widths_at_which_a_row_would_depend_on_its_place_are_refused(setting):
 
 def embedding(net: Net, column: str, value: int) -> np.ndarray:
     """Of one value of a category; -1 is missing."""
-    return net.table.weight.detach().numpy()[net.first_row[column] + 1 + value]
+    return net.inputs.table.weight.detach().numpy()[net.inputs.known[net.inputs.start[column] + 1 + value]]
 
 
 def written_out(net: Net, batch: Batch, i: int, j: int) -> np.ndarray:
@@ -105,31 +114,32 @@ def written_out(net: Net, batch: Batch, i: int, j: int) -> np.ndarray:
         return w[f"{layer}.weight"] @ x + w.get(f"{layer}.bias", 0.0)
 
     def standard(side: str, x: np.ndarray) -> np.ndarray:
-        return (x - w[f"{side}_mean"]) * w[f"{side}_scale"]
+        return (x - w[f"inputs.{side}_mean"]) * w[f"inputs.{side}_scale"]
 
     def vectors(columns: tuple[str, ...], categories: np.ndarray) -> list[np.ndarray]:
         return [embedding(net, c, value) for c, value in zip(columns, categories, strict=True)]
 
     def mean(column: str, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        places = [h for h in range(len(values)) if values[h] >= 0]
-        if not places:
-            return np.zeros(net.user_vector.out_features)
-        return np.average(vectors([column] * len(places), values[places]), axis=0, weights=weight[places])
+        if not len(values):
+            return np.zeros(net.inputs.width)
+        return np.average(vectors([column] * len(values), values), axis=0, weights=weight[: len(values)])
 
-    history, visited = (values[i] for values in batch.lists)
+    history, visited = (values.rows(i, i + 1).values for values in batch.lists)
     lists = (
         mean("store", history, np.ones(len(history))),
-        mean("region", visited, np.exp(w["places.1"])),
+        mean("region", visited, np.exp(w["pools.1.places"])),
     )
     ad = batch.row[i, j]
     dense = np.concatenate((batch.ads.dense[ad], batch.ads.vector[ad]))
     of_request = np.concatenate(
-        (*vectors(("hour", "region"), batch.categorical[i]), *lists, standard("request", batch.dense[i]))
+        (*vectors(("hour", "region"), batch.categorical[i]), standard("request", batch.dense[i]), *lists)
     )
     of_ad = np.concatenate((*vectors(("cuisine", "store"), batch.ads.categorical[ad]), standard("ad", dense)))
-    product = line("user_vector", of_request) * line("ad_vector", of_ad)
-    of_pair = np.concatenate((standard("cross", batch.cross[i, j]), product))
-    first = line("request_part", of_request) + line("ad_part", of_ad) + line("cross_part", of_pair)
+    (own, user), (other, vector) = (
+        np.split(line(part, x), [net.first]) for part, x in (("request_part", of_request), ("ad_part", of_ad))
+    )
+    of_pair = np.concatenate((standard("cross", batch.cross[i, j]), user * vector))
+    first = own + other + line("cross_part", of_pair)
     first += w["slot_part.weight"][batch.slot[j]]
     linear = first[len(first) - net.linear_width :]
     deep = first[: len(first) - net.linear_width]
@@ -140,13 +150,14 @@ def written_out(net: Net, batch: Batch, i: int, j: int) -> np.ndarray:
         deep = np.maximum(deep, 0)
     for layer in range(len(net.hidden)):
         deep = np.maximum(line(f"hidden.{layer}", deep), 0)
-    return line("heads", np.concatenate((deep, linear)))
+    top = np.concatenate((deep, linear))
+    return (w["heads.layers.0.weight"] @ top + w["heads.layers.0.bias"]).ravel()
 
 
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("crossing", ["none", "dhen"])
 def test_logits_are_those_of_the_layers_written_out_for_one_candidate(train, test, monkeypatch, crossing, wide):
-    monkeypatch.setattr("models.network.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("models.serving.has_fast_bf16", lambda device: False)
     settings = {"crossing": crossing, "tokens": 4, "token_width": 16, "hidden": (48, 32, 16), "wide": wide}
     config = NetworkConfig.model_validate(QUICK.model_dump() | settings)
     model = fit_network(train.data.between(0, 20_000), config, seed=1, threads=1)
@@ -154,8 +165,8 @@ def test_logits_are_those_of_the_layers_written_out_for_one_candidate(train, tes
 
     logits = np.stack(model.logits(batch), axis=2)
 
-    assert (batch.categorical < 0).any() and all((values < 0).any() for values in batch.lists)
-    assert model.net.places[1].std() > 0.01
+    assert (batch.categorical < 0).any() and len({*np.diff(batch.lists[1].offsets)}) > 2
+    assert model.net.pools[1].places.std() > 0.01
     for i, j in zip(*np.nonzero(batch.row >= 0), strict=True):
         assert logits[i, j] == pytest.approx(written_out(model.net, batch, i, j), abs=1e-4)
 
@@ -188,7 +199,7 @@ def test_a_saved_network_predicts_as_before(model, schema, test, tmp_path):
 def bare(batch: Batch) -> Batch:
     """Nothing known of anyone: every category missing, every list empty."""
     nothing = replace(batch.ads, categorical=np.full_like(batch.ads.categorical, -1))
-    empty = tuple(np.full_like(values, -1) for values in batch.lists)
+    empty = tuple(Jagged.packed(np.full((len(batch), 1), -1)) for _ in batch.lists)
     return replace(batch, categorical=np.full_like(batch.categorical, -1), lists=empty, ads=nothing)
 
 
@@ -202,29 +213,19 @@ def test_missing_categories_and_absent_candidates_get_logits_too(model, test):
 
 
 def with_history(batch: Batch, history: np.ndarray) -> Batch:
-    return replace(batch, lists=(history, batch.lists[1]))
+    return replace(batch, lists=(Jagged.packed(history), batch.lists[1]))
 
 
 def with_visited(batch: Batch, visited: np.ndarray) -> Batch:
-    return replace(batch, lists=(batch.lists[0], visited))
-
-
-def test_free_places_of_a_list_change_nothing(model, test):
-    batch = test.data.batch.rows(0, 50)
-    history, visited = batch.lists
-    free = np.full((50, 3), -1, np.int32)
-    longer = replace(batch, lists=(np.hstack((free, history)), np.hstack((visited, free))))
-
-    for before, after in zip(model.logits(batch), model.logits(longer), strict=True):
-        assert after == pytest.approx(before, abs=1e-5)
+    return replace(batch, lists=(batch.lists[0], Jagged.packed(visited)))
 
 
 def test_an_unordered_list_enters_as_the_mean_of_its_values(model, test):
     batch = test.data.batch.rows(0, 50)
-    store = np.maximum(batch.lists[0][:, :1], 0)
+    store = np.maximum(batch.lists[0].padded(1), 0)
     once = with_history(batch, np.hstack((store, np.full((50, 3), -1, np.int32))))
     twice = with_history(batch, np.hstack((store, store, np.full((50, 2), -1, np.int32))))
-    none = with_history(batch, np.full_like(batch.lists[0], -1))
+    none = with_history(batch, np.full((50, 1), -1, np.int32))
 
     assert equal(model.logits(once), model.logits(twice))
     assert not equal(model.logits(once), model.logits(none))
@@ -234,33 +235,35 @@ def test_an_unordered_list_enters_as_the_mean_of_its_values(model, test):
     ("values", "weights"),
     [
         ([2, 0, 3], [1 / 6, 3 / 6, 2 / 6]),
-        ([2, -1, 3], [1 / 3, 0, 2 / 3]),
-        ([-1, 1, -1], [0, 1, 0]),
         ([1, 0], [1 / 4, 3 / 4]),
+        ([2], [1]),
         ([2, 0, 3, 1], [1 / 6, 3 / 6, 2 / 6, 0]),
-        ([-1, -1, -1], [0, 0, 0]),
+        ([], []),
     ],
 )
-def test_an_ordered_list_enters_as_the_mean_by_the_weights_of_its_filled_places(schema, values, weights):
+def test_an_ordered_list_enters_as_the_mean_by_the_weights_of_its_places(schema, values, weights):
     """Places weigh 1 : 3 : 2; the request's part is made to be the pooled embedding."""
-    net, d = Net(schema, CONFIG, 3, (4, 3)), CONFIG.embedding
+    net, d = varied(Net(schema, CONFIG, SHAPE)), CONFIG.embedding
     with torch.no_grad():
-        net.places[1].copy_(torch.tensor([1.0, 3.0, 2.0]).log() - 5)
-        net.request_part.weight.zero_()[:d, 3 * d : 4 * d] = torch.eye(d)
+        net.pools[1].places.copy_(torch.tensor([1.0, 3.0, 2.0]).log() - 5)
+        net.request_part.weight.zero_()[:d, -d:] = torch.eye(d)
         net.request_part.bias.zero_()
-        lists = [torch.tensor([[5, 6]]), torch.tensor([values])]
-        part, _ = net.request(torch.tensor([[1, 1]]), torch.zeros(1, 1), lists)
+        offsets = torch.tensor([0, len(values)])
+        lists = [Lists.of(torch.tensor([5]), torch.tensor([0, 1]), 4), Lists.of(torch.tensor(values).int(), offsets, 3)]
+        (part,), _ = net.request(torch.tensor([[1, 1]]).int(), torch.zeros(1, 1), lists)
 
-    expected = sum(weight * embedding(net, "region", value) for value, weight in zip(values, weights, strict=True))
+    expected = sum(
+        (weight * embedding(net, "region", v) for v, weight in zip(values, weights, strict=True)), np.zeros(d)
+    )
     assert part[0, :d].numpy() == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_list_of_values_of_no_category_is_refused(schema):
+def test_a_list_of_values_of_no_category_is_refused(schema, train):
     *others, visited = schema.tables["requests"]
     tables = schema.tables | {"requests": (*others, replace(visited, values_of="user_clicks"))}
 
     with pytest.raises(ValueError, match="list visited holds values of user_clicks, which is no category"):
-        Net(Schema(tables=tables), CONFIG, 3, (4, 3))
+        fit_network(replace(train.data, schema=Schema(tables=tables)), CONFIG, seed=1, threads=1)
 
 
 def recency(data: Dataset, rng: np.random.Generator) -> tuple[Dataset, np.ndarray]:
@@ -284,7 +287,7 @@ def recent(train, test) -> tuple[Network, float, float, Batch]:
         click, _ = model.logits(with_visited(later.batch, tested))
         return model, roc_auc_score(later.click[later.shown], click[later.shown])
 
-    model, auc = fitted(data.batch.lists[1], later.batch.lists[1])
+    model, auc = fitted(data.batch.lists[1].padded(), later.batch.lists[1].padded())
     return model, auc, fitted(shuffled, later_shuffled)[1], later.batch
 
 
@@ -294,38 +297,38 @@ def test_the_network_learns_what_depends_on_the_last_thing_done_only(recent):
 
     assert auc > 0.88
     assert shuffled < auc - 0.1
-    weight = torch.softmax(model.net.places[1], 0)
+    weight = torch.softmax(model.net.pools[1].places, 0)
     assert weight[0] > 3 * weight[1:].max()
 
 
 def test_the_order_matters_in_an_ordered_list_only(recent):
     model, _, _, batch = recent
     batch = batch.rows(0, 200)
-    back = replace(batch, lists=(batch.lists[0][:, ::-1], batch.lists[1]))
-    full = with_visited(batch, np.maximum(batch.lists[1], 0))
-    turned = with_visited(full, full.lists[1][:, ::-1])
+    back = with_history(batch, batch.lists[0].padded()[:, ::-1])
+    full = np.maximum(batch.lists[1].padded(), 0)
+    forward, turned = with_visited(batch, full), with_visited(batch, full[:, ::-1])
 
     for before, after in zip(model.logits(batch), model.logits(back), strict=True):
         assert after == pytest.approx(before, abs=1e-5)
-    assert np.abs(model.logits(turned)[0] - model.logits(full)[0]).mean() > 0.5
+    assert np.abs(model.logits(turned)[0] - model.logits(forward)[0]).mean() > 0.5
 
 
 def test_an_ordered_list_is_cut_to_the_longest_that_was_seen_in_training(recent, schema, tmp_path):
     model, _, _, batch = recent
-    longer = with_visited(batch, np.hstack((batch.lists[1], np.full((len(batch), 2), 3, np.int32))))
+    full = np.maximum(batch.lists[1].padded(12), 0)
+    longer = with_visited(batch, np.hstack((full, np.full((len(batch), 2), 3, np.int32))))
     model.save(tmp_path)
 
-    assert equal(load_network(tmp_path, schema).logits(longer), model.logits(batch))
+    assert equal(load_network(tmp_path, schema).logits(longer), model.logits(with_visited(batch, full)))
 
 
 def test_places_that_no_list_filled_in_training_have_no_weight(train):
     data = train.data.between(0, 5_000)
-    wide = np.hstack((data.batch.lists[1], np.full((len(data.batch), 9), -1, np.int32)))
-    empty = np.full_like(wide, -1)
+    some = data.batch.lists[1].padded(9)
 
-    for visited, length in ((wide, 3), (empty, 1)):
+    for visited, length in ((some, 3), (np.full_like(some, -1), 1)):
         model = fit_network(replace(data, batch=with_visited(data.batch, visited)), QUICK, seed=1, threads=1)
-        assert [len(places) for places in model.net.places] == [0, length]
+        assert len(model.net.pools[1].places) == length
         assert all(np.isfinite(logit).all() for logit in model.logits(data.batch))
 
 
