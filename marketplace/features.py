@@ -6,13 +6,13 @@ import numpy as np
 from numba import njit
 
 from marketplace.orders import Orders, in_time, remembered
+from marketplace.sequences import CLICKS, SEARCHES, VIEWS, Recent, by_last_order, follow, remember
 from models.data import AdTable, Batch
+from models.jagged import Jagged
 from synth.habits import Habits, record_orders
 from synth.traffic import session_of
 from synth.types import CHECKOUT, DAY_MS, HOUR_MS, Float32Array, FloatArray, IdArray, IntArray, Requests, Visits
 from synth.world import Population
-
-VIEWS = 8  # most stores looked at that are remembered of a session
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -29,10 +29,13 @@ class Features:
     store_orders: FloatArray  # (S,) live: all that are known
     views: IdArray  # (U, VIEWS) live: stores looked at in the user's last session, most recent first, -1 where none
     session: IntArray  # (U,) that session
+    searches: IdArray  # (U, SEARCHES) live: dishes searched for, likewise, in all sessions
+    clicks: IdArray  # (U, CLICKS) published: stores of the ads clicked, likewise
     history: Habits  # published
     user_dense: Float32Array  # (U, 3) published
     ads: AdTable  # published
     unpublished: list[Orders] = field(default_factory=list)
+    unpublished_clicks: list[tuple[IdArray, IdArray]] = field(default_factory=list)  # users and stores
     seen: list[IdArray] = field(default_factory=list)  # users served since the last publishing
 
     def copy(self) -> "Features":
@@ -41,8 +44,9 @@ class Features:
             population=self.population, smoothing=self.smoothing, user_clicks=self.user_clicks.copy(),
             user_impressions=self.user_impressions.copy(), ad_clicks=self.ad_clicks.copy(),
             ad_examined=self.ad_examined.copy(), ad_orders=self.ad_orders.copy(), store_orders=self.store_orders.copy(),
-            views=self.views.copy(), session=self.session.copy(), history=self.history.copy(),
-            user_dense=self.user_dense.copy(), ads=self.ads, unpublished=list(self.unpublished), seen=list(self.seen),
+            views=self.views.copy(), session=self.session.copy(), searches=self.searches.copy(), clicks=self.clicks.copy(),
+            history=self.history.copy(), user_dense=self.user_dense.copy(), ads=self.ads, unpublished=list(self.unpublished),
+            unpublished_clicks=list(self.unpublished_clicks), seen=list(self.seen),
         )  # fmt: skip
 
     def count_shown(self, user: IdArray, ad: IdArray, clicked: np.ndarray, slot_effect: FloatArray) -> None:
@@ -51,6 +55,8 @@ class Features:
         _count(
             user, ad, clicked, slot_effect, self.user_clicks, self.user_impressions, self.ad_clicks, self.ad_examined
         )
+        row, slot = np.nonzero(clicked & (ad >= 0))  # down the page, as users read it
+        self.unpublished_clicks.append((user[row], self.population.ads.store[ad[row, slot]]))
 
     def count_orders(self, orders: Orders) -> None:
         """Count orders as they are placed."""
@@ -59,33 +65,32 @@ class Features:
         np.add.at(self.store_orders, checkouts["store"], 1.0)
         self.unpublished.append(checkouts)
 
-    def see(self, requests: Requests, visits: Visits) -> IdArray:
-        """Take note of what users look at, request by request.
-
-        Returns:
-            (n, VIEWS) stores looked at in the session up to each request, most recent first, -1 where there are none.
-        """
-        out = np.empty((len(requests), VIEWS), np.int32)
-        _remember(requests.user, session_of(requests.id), visits.view, self.views, self.session, out)
-        return out
+    def see(self, requests: Requests, visits: Visits) -> Recent:
+        """Take note of what users look at and search for, request by request, and say what was known at each."""
+        return follow(
+            requests.user, session_of(requests.id), visits.view, visits.query, self.views, self.searches, self.session
+        )
 
     def publish(self) -> None:
         """Let serving see what has been counted."""
         placed = in_time(self.unpublished)  # a full history gives up a store by time, so ticks must not show
         record_orders(self.history, *remembered(placed))
+        for user, store in self.unpublished_clicks:
+            remember(self.clicks, user, store)
         changed = np.unique(np.concatenate([placed["user"], *self.seen]))
         self.unpublished.clear()
+        self.unpublished_clicks.clear()
         self.seen.clear()
         counts = self.history.orders[changed].sum(axis=1), self.user_clicks[changed], self.user_impressions[changed]
         self.user_dense[changed] = np.log1p(np.stack(counts, axis=1).astype(np.float32))
         self.ads = _ad_table(self)
 
-    def observe(self, requests: Requests, query: IdArray, views: IdArray, candidates: IdArray) -> Batch:
-        """What models see of requests and their candidate ads (n, k): counts as published last, the session as it is.
+    def observe(self, requests: Requests, query: IdArray, recent: Recent, candidates: IdArray) -> Batch:
+        """What models see of requests and their candidate ads (n, k): counts, orders and ad clicks as published last.
 
         Args:
             query: (n,) dish searched for, -1 where none was.
-            views: (n, VIEWS) stores looked at in the session, most recent first.
+            recent: What the users looked at and searched for, up to each request.
         """
         users = self.population.users
         n, k = candidates.shape
@@ -98,15 +103,19 @@ class Features:
         ).astype(np.int32)  # fmt: skip
         cross = np.empty((n, k, 6), np.float32)
         stores = self.population.stores
-        viewed_dish = np.where(views >= 0, stores.dish[views], np.int32(-1))
+        viewed_dish = np.where(recent.views >= 0, stores.dish[recent.views], np.int32(-1))
         _cross(
             requests.user, requests.time_ms, candidates, self.population.ads.store, stores.cuisine, stores.dish,
             viewed_dish, query, self.population.tastes.siblings, self.history, cross,
         )  # fmt: skip
+        lists = (
+            by_last_order(self.history, requests.user), recent.views, viewed_dish, self.clicks[requests.user],
+            recent.searches,
+        )  # fmt: skip
         return Batch(
             categorical=categorical,
             dense=self.user_dense[requests.user],
-            lists=(self.history.store[requests.user], views, viewed_dish),
+            lists=tuple(map(Jagged.packed, lists)),
             ads=self.ads,
             row=candidates,
             cross=cross,
@@ -126,6 +135,7 @@ def new_features(population: Population, smoothing: float) -> Features:
             habits.store[placed], habits.orders[placed], minlength=len(population.stores.region)
         ).astype(np.float64),
         views=np.full((n_users, VIEWS), -1, np.int32), session=np.full(n_users, -1, np.int64),
+        searches=np.full((n_users, SEARCHES), -1, np.int32), clicks=np.full((n_users, CLICKS), -1, np.int32),
         history=habits.copy(), user_dense=np.empty((n_users, 3), np.float32), seen=[np.arange(n_users, dtype=np.int32)],
         ads=AdTable(
             categorical=np.empty((0, 5), np.int32), dense=np.empty((0, 5), np.float32),
@@ -177,25 +187,6 @@ def _count(  # type: ignore[no-untyped-def]
             if clicked[i, s]:
                 user_clicks[user[i]] += 1.0
                 ad_clicks[ad[i, s]] += 1.0
-
-
-@njit(cache=True, nogil=True)
-def _remember(
-    user: IdArray, session: IntArray, view: IdArray, views: IdArray, last_session: IntArray, out: IdArray
-) -> None:
-    places = views.shape[1]
-    for i in range(user.size):
-        u = user[i]
-        if last_session[u] != session[i]:
-            last_session[u] = session[i]
-            views[u, :] = -1
-        for v in range(view.shape[1]):
-            if view[i, v] < 0:
-                continue
-            for place in range(places - 1, 0, -1):
-                views[u, place] = views[u, place - 1]
-            views[u, 0] = view[i, v]
-        out[i] = views[u]
 
 
 @njit(cache=True, nogil=True)

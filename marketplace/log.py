@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.jagged import Jagged
 from models.schema import Column, Kind, Schema, Side
 
-Columns = dict[str, np.ndarray]
+Columns = dict[str, Any]  # an array or, of a list column, jagged lists
 
 TRUTH = Schema(
     tables={
@@ -68,7 +69,7 @@ class Writer:
         self._background.shutdown(wait=True, cancel_futures=not wait)
 
     def add(self, table: str, columns: Columns) -> None:
-        """Append rows; a list column is given as its padded array (n, H), -1 where a place is free."""
+        """Append rows; a list column is given as jagged lists."""
         self._rows[table].append(columns)
 
     def write_once(self, table: str, columns: Columns) -> None:
@@ -114,14 +115,10 @@ class Writer:
         values = [part[column.name] for part in parts]
         digest = self._hashes[table, column.name]
         if column.kind is Kind.LIST:
-            padded = np.concatenate(values) if values else np.empty((0, 1), np.int32)
-            filled = padded >= 0
-            flat = padded[filled].astype(np.int32)
-            lengths = filled.sum(axis=1).astype(np.int32)
-            digest.update(lengths.tobytes())
-            digest.update(flat.tobytes())
-            offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-            return pa.ListArray.from_arrays(offsets, flat)
+            lists = Jagged.stack(values or [Jagged.packed(np.empty((0, 1), np.int32))])
+            digest.update(np.diff(lists.offsets).astype(np.int32).tobytes())
+            digest.update(lists.values.tobytes())
+            return pa.ListArray.from_arrays(lists.offsets.astype(np.int32), lists.values)
         if column.kind is Kind.VECTOR:
             numbers = np.concatenate(values).astype(np.float32).ravel()
             digest.update(numbers.tobytes())

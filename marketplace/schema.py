@@ -21,10 +21,10 @@ def log_schema(world: WorldConfig) -> Schema:
     def identity(name: str, dtype: str = "int32", cardinality: int = 0) -> Column:
         return Column(name=name, kind=Kind.ID, dtype=dtype, cardinality=cardinality)
 
-    def stores(name: str, values_of: str, cardinality: int, unit: str, *, ordered: bool) -> Column:
+    def recent(name: str, values_of: str, cardinality: int, unit: str) -> Column:
         return Column(
             name=name, kind=Kind.LIST, dtype="list<int32>", side=Side.REQUEST, cardinality=cardinality,
-            values_of=values_of, ordered=ordered, unit=unit,
+            values_of=values_of, ordered=True, unit=unit,
         )  # fmt: skip
 
     def vector(name: str, width: int) -> Column:
@@ -69,9 +69,11 @@ def log_schema(world: WorldConfig) -> Schema:
                 dense("user_orders", Side.REQUEST, "log(1 + orders in the user's history)"),
                 dense("user_clicks", Side.REQUEST, "log(1 + ad clicks since the start)"),
                 dense("user_impressions", Side.REQUEST, "log(1 + ad impressions since the start)"),
-                stores("history", "store", catalogue.stores, "stores that the user has ordered from", ordered=False),
-                stores("views", "store", catalogue.stores, "looked at in the session, most recent first", ordered=True),
-                stores("viewed_dishes", "dish", n_dishes, "dishes of those stores", ordered=True),
+                recent("history", "store", catalogue.stores, "stores that the user has ordered from, the last order first"),
+                recent("views", "store", catalogue.stores, "looked at in the session, most recent first"),
+                recent("viewed_dishes", "dish", n_dishes, "dishes of those stores"),
+                recent("clicks", "store", catalogue.stores, "stores of the ads that the user clicked, most recent first"),
+                recent("searches", "dish", n_dishes, "searched for before the request, most recent first"),
             ),
             "impressions": (
                 request,
@@ -111,7 +113,7 @@ def log_schema(world: WorldConfig) -> Schema:
                 identity("arm", "int16"),
                 identity("ad", cardinality=ads),
                 identity("campaign", cardinality=campaigns.count),
-                identity("event", "int8", len(EVENTS)),
+                Column(name="event", kind=Kind.ID, dtype="int8", cardinality=len(EVENTS), values=EVENTS),
                 time("shown_ms"),
                 time("click_ms"),
                 flag("attributed"),

@@ -13,6 +13,7 @@ from auction import Allocation, first_price, gsp, second_price, vcg
 from auction.pricing import Pricing, competing_bids
 from marketplace.features import Features
 from marketplace.scenario import AuctionConfig, Scenario
+from marketplace.sequences import Recent
 from marketplace.stopwatch import Stopwatch
 from models.data import Batch, Predictions
 from synth.campaigns import GOALS, PRICINGS
@@ -96,7 +97,7 @@ def mechanism_of(auction: AuctionConfig, slot_effect: Sequence[float]) -> Mechan
 def score(
     requests: Requests,
     visits: Visits,
-    views: IdArray,
+    recent: Recent,
     arm_of: IdArray,
     arms: tuple[Arm, ...],
     world: World,
@@ -111,7 +112,7 @@ def score(
     """Retrieve, observe and predict; rows go to the threads in blocks, and no row depends on its block.
 
     Args:
-        views: (n, L) stores that the users looked at in the session, most recent first.
+        recent: What the users looked at and searched for, up to each request.
     """
     n, k = len(requests), world.population.config.feed.candidates
     pctr, pcvr = np.empty((n, k), np.float32), np.empty((n, k), np.float32)
@@ -127,7 +128,7 @@ def score(
         query = visits.query[start:stop]
         ad[start:stop] = world.candidates(some, query, minds, pool)
         clock.lap("retrieve")
-        batch = features.observe(some, query, views[start:stop], ad[start:stop])
+        batch = features.observe(some, query, recent.rows(start, stop), ad[start:stop])
         clock.lap("observe")
         for position, arm in enumerate(arms):
             rows = np.flatnonzero(arm_of[start:stop] == position)

@@ -208,10 +208,10 @@ class _Market:
         arm_of = self.assignment.of_request(requests)
         watch = Stopwatch(self.cpu)
         visits = self._browse(requests)
-        views = state.features.see(requests, visits)
+        recent = state.features.see(requests, visits)
         watch.lap("browse")
         scored = score(
-            requests, visits, views, arm_of, self.arms, self.world, state.minds, pool, state.features, self.terms, self.threads,
+            requests, visits, recent, arm_of, self.arms, self.world, state.minds, pool, state.features, self.terms, self.threads,
             self.n_threads, self.cpu,
         )  # fmt: skip
         offers, shown, placed, state.orders = run_tick(

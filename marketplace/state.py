@@ -29,6 +29,8 @@ _COUNTERS = (
     "store_orders",
     "views",
     "session",
+    "searches",
+    "clicks",
 )
 
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from marketplace.features import VIEWS, new_features
+from marketplace.features import new_features
 from marketplace.orders import ORDER
+from marketplace.sequences import SEARCHES, VIEWS, Recent
 from synth.types import CART, CHECKOUT, DAY_MS, HOUR_MS, Requests
 
 
@@ -24,7 +25,8 @@ def request(user, time_ms=30 * HOUR_MS, page=1):
 
 
 def look(features, user, candidates, *, time_ms=30 * HOUR_MS, query=-1, views=NO_VIEWS):
-    return features.observe(request(user, time_ms), np.array([query], np.int32), views, candidates)
+    recent = Recent(views=views, searches=np.full((1, SEARCHES), -1, np.int32))
+    return features.observe(request(user, time_ms), np.array([query], np.int32), recent, candidates)
 
 
 def order(user, store, ad, time_ms, event=CHECKOUT):
@@ -32,6 +34,12 @@ def order(user, store, ad, time_ms, event=CHECKOUT):
     orders["user"], orders["store"], orders["ad"], orders["time_ms"] = user, store, ad, time_ms
     orders["attributed"], orders["event"] = True, event
     return orders
+
+
+def click(user, *ads):
+    """What `count_shown` takes of one request whose ads were all clicked."""
+    shown = np.array([ads], np.int32)
+    return np.array([user], np.int32), shown, shown >= 0, np.ones(len(ads))
 
 
 def unknown_store(world, user):
@@ -51,7 +59,7 @@ def test_an_order_is_seen_once_it_is_published_and_not_before(features, world):
     assert before.cross[0, 0, 0] == 0 and before.cross[0, 0, 1] == -1
     assert after.cross[0, 0, 0] == pytest.approx(np.log(2))
     assert after.cross[0, 0, 1] == pytest.approx(np.log1p(1 / 24))
-    assert world.population.ads.store[ad] in after.lists[0][0]
+    assert world.population.ads.store[ad] == after.lists[0].values[0]
 
 
 def test_request_columns_are_hour_weekday_region_platform_cohort_surface_and_query(features, world):
@@ -107,9 +115,14 @@ def test_a_new_table_of_ads_is_a_new_object_so_that_models_can_cache_by_identity
 def test_a_copy_goes_its_own_way(features):
     twin = features.copy()
     twin.count_orders(order(1, 2, 0, 5))
+    twin.count_shown(*click(1, 0))
+    features.publish()  # what the copy has yet to publish is its own, too
     twin.publish()
+    twin.searches[1, 0] = 3
 
     assert features.store_orders[2] == twin.store_orders[2] - 1
+    assert twin.clicks[1, 0] == features.population.ads.store[0]
+    assert (features.clicks == -1).all() and (features.searches == -1).all()
     assert (features.history.store[1] != twin.history.store[1]).any() or (
         features.history.orders[1] != twin.history.orders[1]
     ).any()
@@ -128,7 +141,7 @@ def test_views_of_a_session_are_kept_most_recent_first_and_forgotten_in_the_next
     def visit(page, *stores):
         view = np.array([[*stores, *[-1] * (4 - len(stores))]], np.int32)
         visits = world.browse(request(3, page=page), world.minds())
-        return features.see(request(3, page=page), replace(visits, view=view))[0].tolist()
+        return features.see(request(3, page=page), replace(visits, view=view)).views[0].tolist()
 
     assert visit(32, 5, 6) == [6, 5] + [-1] * 6
     assert visit(33, 7) == [7, 6, 5] + [-1] * 5
@@ -150,8 +163,8 @@ def test_viewed_dish_and_cuisine_are_shares_of_the_sessions_views(features, worl
     assert batch.cross[0, :, 4] == pytest.approx(
         [(stores.dish[viewed] // siblings == d // siblings).mean() for d in dish]
     )
-    assert batch.lists[1][0, :4].tolist() == viewed.tolist()
-    assert batch.lists[2][0].tolist() == [*stores.dish[viewed], -1, -1, -1, -1]
+    assert batch.lists[1].values.tolist() == viewed.tolist()
+    assert batch.lists[2].values.tolist() == stores.dish[viewed].tolist()
 
 
 def test_query_match_is_one_for_the_dish_and_a_half_for_its_cuisine(features, world):
