@@ -76,14 +76,63 @@ def generate(
 
 @app.command()
 def train(
-    source: Source, set_: Set = None, seed: Seed = None, runs: Runs = _RUNS, threads: Threads = 2, tick: Tick = 2048,
+    source: Annotated[
+        Path, typer.Argument(help="A scenario file (TOML) or a run folder; with --model, a run or log folder.")
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model by its name or in a TOML file, instead of the arms' models; repeat for several."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="With --model: trainings of each, whose spread is shown.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="With --model: a new folder for the models and the table.")] = None,
+    last: Annotated[int | None, typer.Option(min=1, help="With --model: train on the last so many days only.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="With --model: networks go on from the models in this folder, an earlier --out.")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(help="With --model: keep the state of trainings here, and go on with one that was interrupted."),
+    ] = None,
+    set_: Set = None, seed: Seed = None, runs: Runs = _RUNS, threads: Threads = 2, tick: Tick = 2048,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Train and calibrate both arms' models on the log, and compare them offline.
+    """Train and calibrate both arms' models on the log, and compare them offline; or compare any models on one log.
 
-    Example: `marketplace train runs/delivery-20260101-120000 --set models.treatment.epochs=2`
+    Example: `marketplace train runs/delivery-20260101-120000 --model lightgbm --model mlp --model dhen --seeds 3`
     """
-    _work("train", source, set_, seed, runs, _pace(threads, tick), as_json, "models", ())
+    if model is None:
+        with _refusals():
+            if any((out, last, start, checkpoints)) or seeds > 1:
+                raise Refused("--seeds, --out, --last, --start and --checkpoints are for models named by --model")
+        _work("train", source, set_, seed, runs, _pace(threads, tick), as_json, "models", ())
+        return
+    from marketplace.comparison import compare_models, log_of, models_named, write_comparison  # noqa: PLC0415
+    from marketplace.errors import refusing  # noqa: PLC0415
+    from models.distributed import joined  # noqa: PLC0415
+    from models.errors import Unusable  # noqa: PLC0415
+
+    with _refusals():
+        if set_ or seed is not None:
+            raise Refused("--set and --seed are of a scenario: with --model, a model's settings are in its file")
+        configs, log = models_named(model), log_of(source)
+        with joined() as rank, write_comparison(out if rank == 0 else None) as folder:
+            with _progress("train", silent=rank > 0) as progress, refusing("training", Unusable):
+                rows = compare_models(
+                    log, configs, seeds=seeds, threads=threads, folder=folder, progress=progress, last=last, start=start,
+                    checkpoints=checkpoints,
+                )  # fmt: skip
+            if folder is not None:
+                (folder / "models.json").write_text(json.dumps(rows, indent=1) + "\n")
+        if rank > 0:
+            return
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    from marketplace.terminal import print_comparison  # noqa: PLC0415
+
+    print_comparison(_console(), rows, seeds)
+    if out is not None:
+        _console().print(f"\nModels: {out}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -286,7 +335,7 @@ def _console() -> "Console":
 
 
 @contextmanager
-def _progress(command: str) -> Iterator[Callable[[str, float], None]]:
+def _progress(command: str, *, silent: bool = False) -> Iterator[Callable[[str, float], None]]:
     """A live bar per piece of work, on standard error; silent where that is no terminal."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
@@ -298,7 +347,7 @@ def _progress(command: str) -> Iterator[Callable[[str, float], None]]:
         TextColumn("{task.percentage:>4.0f}%"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console, disable=silent or not console.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 
         def progress(what: str, share: float) -> None:

@@ -37,6 +37,35 @@ def print_models(console: Console, rows: list[dict[str, Any]]) -> None:
     console.print(_models(rows))
 
 
+def print_comparison(console: Console, rows: list[dict[str, Any]], seeds: int) -> None:
+    """Models on one log: AUC by task with intervals, and what they cost."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    title = f"AUC on the log's last day with its 95% interval, labels as known by then; {seeds} seed{'s' if seeds > 1 else ''}"
+    table = _table(title, ("model",), tuple(cell for task in tasks[:2] for cell in (task, "less the first's")))
+    scored = [f"{score}, {task.split()[0]}" for task in tasks[:2] for score in ("Norm-BCE", "pred/real")]
+    cost = _table("Cost and calibration", ("model",), ("parameters", "train rows/s", "score rows/s", *scored))
+    for name in dict.fromkeys(row["model"] for row in rows):
+        own = {row["task"]: row for row in rows if row["model"] == name}
+        table.add_row(
+            name, *(cell for task in tasks[:2] for cell in (_auc(own[task]["auc"]), _auc(own[task]["auc_less_first"], sign=True)))
+        )  # fmt: skip
+        any_task = own[tasks[0]]
+        cost.add_row(
+            name, f"{any_task['parameters']:,}", f"{any_task['train_rows_per_s']:,.0f}",
+            f"{any_task['score_rows_per_s']:,.0f}",
+            *(words.figure(own[task][score]) for task in tasks[:2] for score in ("norm_bce", "calibration")),
+        )  # fmt: skip
+    console.print()
+    console.print(Group(table, Padding(cost, (1, 0, 0, 0))))
+
+
+def _auc(interval: tuple[float, float, float] | None, *, sign: bool = False) -> str:
+    if interval is None:
+        return "–"
+    estimate, low, high = (f"{value:{'+' if sign else ''}.4f}" for value in interval)
+    return f"{estimate} [{low}, {high}]"
+
+
 def print_portrait(console: Console, content: dict[str, Any]) -> None:
     """Tables, and small plots of block characters."""
     console.print()
