@@ -30,6 +30,7 @@ bench: $(SETUP)
 	$(BIN)/python benchmarks/end_to_end.py
 	$(BIN)/python benchmarks/world.py
 	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/serving.py
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix .

@@ -189,30 +189,27 @@ def shuffled_order(m: Market) -> float:
 
 def swapped_sessions(m: Market) -> float:
     """AUC lost on requests with a view, when the views are those of another session."""
-    return _lost(m, least=1, swap=lambda lists, rng: _take(lists, rng.permutation(len(lists[0]))))
+    return _lost(m, least=1, swap=_of_another)
 
 
 def _lost(m: Market, least: int, swap) -> float:  # type: ignore[no-untyped-def]
     data = m.last_day
-    rows = np.flatnonzero((data.batch.lists[1] >= 0).sum(axis=1) >= least)
-    some = replace(
-        data, batch=data.batch.take(rows), time_ms=data.time_ms[rows], click=data.click[rows],
-        conversion=data.conversion[rows],
-    )  # fmt: skip
-    history, *views = some.batch.lists
+    some = data.take(np.flatnonzero(np.diff(data.batch.lists[1].offsets) >= least))
+    history, *views = some.batch.lists[:3]  # stores looked at, and their dishes
     rng = np.random.default_rng(m.scenario.seed)
-    mixed = replace(some, batch=replace(some.batch, lists=(history, *swap(views, rng))))
+    mixed = replace(some, batch=replace(some.batch, lists=(history, *swap(views, rng), *some.batch.lists[3:])))
     return auc(m.network, some) - auc(m.network, mixed)
 
 
 def _in_any_order(lists, rng):  # type: ignore[no-untyped-def]
-    lot = np.where(lists[0] >= 0, rng.random(lists[0].shape), 2.0)  # free places stay behind
-    order = np.argsort(lot, axis=1)
-    return [np.take_along_axis(values, order, axis=1) for values in lists]
+    row = np.repeat(np.arange(len(lists[0])), np.diff(lists[0].offsets))
+    order = np.lexsort((rng.random(len(row)), row))  # each list's values stay its own
+    return [replace(values, values=values.values[order]) for values in lists]
 
 
-def _take(lists, rows):  # type: ignore[no-untyped-def]
-    return [values[rows] for values in lists]
+def _of_another(lists, rng):  # type: ignore[no-untyped-def]
+    rows = rng.permutation(len(lists[0]))
+    return [values.take(rows) for values in lists]
 
 
 def usual_daypart(m: Market) -> float:
