@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--days", type=int, default=12)
     parser.add_argument("--only", nargs="+", choices=CONFIGS, default=list(CONFIGS), metavar="NAME")
-    parser.add_argument("--logs", type=Path, default=Path("/tmp/line_up"))
+    parser.add_argument("--logs", type=Path, default=Path("runs/line_up"))
     parser.add_argument("--set", dest="overrides", nargs="+", default=[])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
