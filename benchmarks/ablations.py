@@ -37,7 +37,8 @@ from marketplace.schema import log_schema
 from marketplace.simulate import simulate
 from marketplace.state import new_state
 from models.config import NetworkConfig
-from models.data import Dataset, read_log
+from models.data import Dataset
+from models.log import read_log
 from models.predictor import fit
 from models.schema import Kind, Schema
 from synth.affinity import NEVER

@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 
 from marketplace.market import load_world
 from marketplace.scenario import load_scenario
-from models.data import read_log
+from models.log import read_log
 from models.predictor import load_model
 from synth.types import DAY_MS, DAYPARTS
 

@@ -48,7 +48,8 @@ from models.config import (
     NextActionConfig,
     VectorsConfig,
 )
-from models.data import Dataset, LogWindow, read_log
+from models.data import Dataset
+from models.log import LogWindow, read_log
 from models.predictor import fit
 from models.schema import Schema
 from models.scores import norm_bce

@@ -11,8 +11,9 @@ import numpy as np
 
 from marketplace.scenario import Scenario
 from models.config import ModelConfig
-from models.data import Dataset, LogWindow, Predictions, read_log
+from models.data import Dataset, Predictions
 from models.errors import Unusable
+from models.log import LogWindow, read_log
 from models.predictor import Model, Predictor, Saved, calibrated, fit, save_model
 from models.scores import score
 from synth.types import DAY_MS, BoolArray

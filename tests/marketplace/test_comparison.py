@@ -10,8 +10,8 @@ from marketplace.cli import app
 from marketplace.comparison import auc_over_seeds, compare_models, days_of
 from marketplace.training import Split
 from models.config import GbdtConfig, TwoTowerConfig
-from models.data import read_log
 from models.errors import Unusable
+from models.log import read_log
 from models.predictor import load_model
 from models.scores import auc_difference, auc_interval
 from synth.types import DAY_MS

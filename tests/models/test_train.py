@@ -13,8 +13,9 @@ from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from models.config import MlpConfig, NetworkConfig, TwoTowerConfig
-from models.data import Batch, Dataset, LogWindow
+from models.data import Batch, Dataset
 from models.errors import Unusable
+from models.log import LogWindow
 from models.sampling import keep_negatives
 from models.schema import Kind, Schema, Side
 from models.scoring import Network, load_network

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.config import NetworkConfig
-from models.data import Batch, Dataset, LogWindow, read_log
+from models.data import Batch, Dataset
 from models.errors import Unusable
+from models.log import LogWindow, read_log
 from models.schema import Kind, Schema
 from models.train import fit_network
 
@@ -494,7 +495,7 @@ def test_blocks_can_be_read_again(long_log):
 
 def test_a_log_of_one_block_is_read_once(long_log, monkeypatch):
     source, reads = window(long_log(4, 10), 10_000), []
-    monkeypatch.setattr("models.data.read_log", lambda *a, **k: reads.append(a) or read_log(*a, **k))
+    monkeypatch.setattr("models.log.read_log", lambda *a, **k: reads.append(a) or read_log(*a, **k))
 
     blocks = [next(source.blocks()) for _ in range(3)]
 
@@ -550,7 +551,7 @@ def test_training_on_many_blocks_never_holds_more_than_two(long_log, monkeypatch
         arrays.append([weakref.ref(array) for array in held])
         return data
 
-    monkeypatch.setattr("models.data.read_log", reading)
+    monkeypatch.setattr("models.log.read_log", reading)
     source = window(long_log(hours, 20), 1)
     fit_network(source, NetworkConfig(kind="network", hidden=(16,), epochs=2), seed=1, threads=1)
 
