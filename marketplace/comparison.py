@@ -24,7 +24,7 @@ from models.data import Predictions
 from models.errors import Unusable
 from models.predictor import calibrated, load_model, save_model
 from models.schema import SCHEMA_FILE
-from models.scores import delong, score
+from models.scores import auc_error, score
 from synth.types import DAY_MS, BoolArray
 
 Progress = Callable[[str, float], None]
@@ -192,19 +192,14 @@ def auc_over_seeds(p: list[np.ndarray], label: BoolArray, other: list[np.ndarray
     The variance of the mean is that of the rows, which all seeds share, and that between seeds over their number, with degrees of
     freedom by Satterthwaite. None where a class has fewer than two rows.
     """
-    estimates, variances = [], []
-    for i, own in enumerate(p):
-        both = np.stack([own] if other is None else [own, other[i]])
-        sign = np.array([1.0, -1.0])[: len(both)]
-        try:
-            auc, covariance = delong(both, label)
-        except Unusable:
-            return None
-        estimates.append(float(sign @ auc))
-        variances.append(float(sign @ covariance @ sign))
-    n, estimate = len(estimates), mean(estimates)
+    try:
+        found = [auc_error(own, label, None if other is None else other[i]) for i, own in enumerate(p)]
+    except Unusable:
+        return None
+    estimates = [estimate for estimate, _ in found]
+    n, estimate = len(found), mean(estimates)
     between = stdev(estimates) ** 2 / n if n > 1 else 0.0
-    total = max(mean(variances), 0.0) + between
+    total = mean(variance for _, variance in found) + between
     freedom = (n - 1) * (total / between) ** 2 if between else np.inf
     half = float(student.ppf(0.975, freedom)) * sqrt(total)
     return estimate, estimate - half, estimate + half

@@ -60,8 +60,7 @@ def auc_interval(p: FloatArray, label: NDArray[np.bool_]) -> Interval:
     Raises:
         Unusable: If there are fewer than two rows of a class.
     """
-    auc, covariance = delong(p[None], label)
-    return _normal(float(auc[0]), float(covariance[0, 0]))
+    return _normal(*auc_error(p, label))
 
 
 def auc_difference(p: FloatArray, other: FloatArray, label: NDArray[np.bool_]) -> Interval:
@@ -70,9 +69,19 @@ def auc_difference(p: FloatArray, other: FloatArray, label: NDArray[np.bool_]) -
     Raises:
         Unusable: If there are fewer than two rows of a class.
     """
-    auc, covariance = delong(np.stack((p, other)), label)
-    sign = np.array([1.0, -1.0])
-    return _normal(float(sign @ auc), float(sign @ covariance @ sign))
+    return _normal(*auc_error(p, label, other))
+
+
+def auc_error(p: FloatArray, label: NDArray[np.bool_], other: FloatArray | None = None) -> tuple[float, float]:
+    """AUC of forecasts (m,), or what it exceeds that of `other` by on the same rows; and the variance of that, at least 0.
+
+    Raises:
+        Unusable: If there are fewer than two rows of a class.
+    """
+    auc, covariance = delong(np.stack([p] if other is None else [p, other]), label)
+    sign = np.array([1.0, -1.0])[: len(auc)]
+    # a difference of equal models may fall below 0 by rounding
+    return float(sign @ auc), max(float(sign @ covariance @ sign), 0.0)
 
 
 def delong(p: FloatArray, label: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
@@ -104,7 +113,7 @@ def delong(p: FloatArray, label: NDArray[np.bool_]) -> tuple[FloatArray, FloatAr
 
 
 def _normal(estimate: float, variance: float) -> Interval:
-    half = _TWO_SIDED_95 * sqrt(max(variance, 0.0))  # a difference of equal models may fall below 0 by rounding
+    half = _TWO_SIDED_95 * sqrt(variance)
     return Interval(estimate, estimate - half, estimate + half)
 
 
