@@ -56,7 +56,8 @@ def competing_bids(
         pvalue: (n, k) predicted USD of a conversion; for value pricing.
 
     Returns:
-        bid and quality, each (n, k); the bid is 0 and the quality 1 where nobody competes.
+        bid and quality, each (n, k); the bid is 0 and the quality 1 where nobody competes, which is also where the billable
+        event is predicted never to happen: no price per event could be worked out.
 
     Raises:
         ValueError: If a campaign is none of those priced, or is priced by value and `pvalue` is not given.
@@ -98,3 +99,5 @@ def _competing_bids(
                 bid[i, j] *= pctr[i, j] * pcvr[i, j]
             elif kind == Pricing.VALUE:
                 bid[i, j] *= pctr[i, j] * pcvr[i, j] * pvalue[i, j]
+            if quality[i, j] == 0.0:
+                bid[i, j], quality[i, j] = 0.0, 1.0

@@ -18,10 +18,41 @@ class Settings(BaseModel):
 Positive = Annotated[float, Field(gt=0)]
 
 
+class CorrectConfig(Settings):
+    """What is done about labels that are late, clicks that depend on the slot, and conversions that are known of clicks only.
+
+    `online` is done while a model serves: predicted clicks are multiplied by a factor of the campaign, which follows real over
+    expected clicks of the ads that the arm has shown (`models.bias.online_bias`). Only clicks are, for they are known at once:
+    conversions come late. It changes nothing that is trained or scored offline.
+    """
+
+    delay: Literal["none", "window", "dfm", "dfm_weibull", "fsiw", "fnw", "fnc", "es_dfm", "defer", "oracle"] = "none"
+    delay_by: str = "goal"  # category of ads whose values have delays of their own; "" is none
+    window_hours: Positive = 168.0  # from a click to a conversion that counts
+    wait_hours: Positive = 24.0  # before a label is read, by window, es_dfm and defer
+    position: Literal["feature", "ignored", "tower", "pal", "ipw"] = "feature"
+    least_propensity: Annotated[float, Field(gt=0, le=1)] = (
+        0.05  # a lower one counts as this; of ipw, and of a selection
+    )
+    selection: Literal["none", "ipw", "dr"] = "none"
+    calibrate: Literal["none", "platt", "temperature", "beta", "isotonic", "segment"] = "platt"
+    calibrate_by: str = "campaign"  # category of ads that `segment` is by
+    online: Literal["none", "campaign"] = "none"
+    online_prior: Positive = 50.0  # expected clicks that a factor of 1 counts for
+    online_half_life: Positive = 24.0  # publishings of features after which a click counts half
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.selection == "dr" and self.delay != "none":
+            raise ValueError(f"selection dr takes labels as they are: delay must be none, got {self.delay}")
+        return self
+
+
 class GbdtConfig(Settings):
     """LightGBM."""
 
     kind: Literal["lightgbm"]
+    correct: CorrectConfig = CorrectConfig()
     trees: Count = 60
     leaves: Annotated[int, Field(ge=2)] = 31
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.12
@@ -266,6 +297,7 @@ class TrainedConfig(Settings):
     tasks: tuple[Task, ...] = ("click", "conversion")
     task_weight: dict[Task, Annotated[float, Field(ge=0)]] = {}  # 1 for what is not named
     conversions_from: Literal["clicks", "impressions"] = "clicks"  # "impressions" is ESMM
+    correct: CorrectConfig = CorrectConfig()
     negatives_kept: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of impressions without a click that teach
     epochs: Count = 1
     patience: Count | None = None  # epochs without a better loss on held-out days before training stops
@@ -282,6 +314,15 @@ class TrainedConfig(Settings):
         unknown = set(self.task_weight) - set(self.tasks)
         if unknown:
             raise ValueError(f"task_weight names {', '.join(sorted(unknown))}, which is none of tasks")
+        return self
+
+    @model_validator(mode="after")
+    def _corrects_what_it_learns_from(self) -> Self:
+        correct = self.correct
+        if self.conversions_from == "impressions" and (correct.delay, correct.selection) != ("none", "none"):
+            raise ValueError("conversions_from impressions (ESMM) needs correct.delay and correct.selection to be none")
+        if self.negatives_kept < 1 and (correct.position in ("pal", "ipw") or correct.selection == "dr"):
+            raise ValueError("negatives_kept must be 1 with correct.position pal or ipw, and with correct.selection dr")
         return self
 
 

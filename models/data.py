@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +82,7 @@ class Batch:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Predictions:
+class Predictions(NamedTuple):
     """Estimated probabilities."""
 
     click: Float32Array  # (n, k) given examination
@@ -99,6 +98,13 @@ class Dataset:
     time_ms: IntArray  # (n,)
     click: BoolArray  # (n, s)
     conversion: BoolArray  # (n, s) attributed by the snapshot
+    delay_ms: IntArray | None = None  # (n, s) from impression to conversion, -1 where none has come; None: not known
+    snapshot_ms: int | None = None  # when the log was read
+    since_ms: int = 0  # requests before it are there for their clicks alone, whose conversions may have come since
+    randomised: BoolArray | None = (
+        None  # (n,) whose winners were put in slots at random; None where the log does not say
+    )
+    user: IntArray | None = None  # (n,) whose requests they are, for scores by user; likewise
     further: dict[str, BoolArray] = field(default_factory=dict)  # (n, s) labels of other tasks
     items: dict[str, Float32Array] = field(default_factory=dict)  # (cardinality, V) content vectors by category
 
@@ -119,8 +125,9 @@ class Dataset:
         return labels[task]
 
     def taught_by(self, task: str) -> BoolArray:
-        """(n, s) True where an ad teaches a task: every shown one, or every clicked one."""
-        return self.shown if task in OF_SHOWN else self.shown & self.click
+        """(n, s) True where an ad teaches a task: every shown one, or every clicked one, of the requests since `since_ms`."""
+        shown = self.shown & (self.time_ms >= self.since_ms)[:, None]
+        return shown if task in OF_SHOWN else shown & self.click
 
     def blocks(self) -> Iterator["Dataset"]:
         """Itself: a log in memory is one block."""
@@ -130,7 +137,10 @@ class Dataset:
         """The requests at `rows`, over the same table of ads."""
         return replace(
             self, batch=self.batch.take(rows), time_ms=self.time_ms[rows], click=self.click[rows],
-            conversion=self.conversion[rows], further={task: label[rows] for task, label in self.further.items()},
+            conversion=self.conversion[rows], delay_ms=None if self.delay_ms is None else self.delay_ms[rows],
+            randomised=None if self.randomised is None else self.randomised[rows],
+            user=None if self.user is None else self.user[rows],
+            further={task: label[rows] for task, label in self.further.items()},
         )  # fmt: skip
 
     def between(self, start_ms: int, stop_ms: int) -> "Dataset":
@@ -146,6 +156,9 @@ class Dataset:
         )
         return replace(
             self, batch=own, time_ms=self.time_ms[a:b], click=self.click[a:b], conversion=self.conversion[a:b],
+            delay_ms=None if self.delay_ms is None else self.delay_ms[a:b],
+            randomised=None if self.randomised is None else self.randomised[a:b],
+            user=None if self.user is None else self.user[a:b],
             further={task: label[a:b] for task, label in self.further.items()},
         )  # fmt: skip
 

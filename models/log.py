@@ -16,6 +16,7 @@ from models.jagged import Jagged
 from models.schema import Column, Kind, Schema, Side, load_schema
 
 _HOUR_MS = 3_600_000
+_NEVER = 2**62  # ms: what has come by then is all that ever comes
 _ORGANIC_MS = 7 * 24 * _HOUR_MS  # an organic order counts for an ad of the store that was shown so long before it
 
 
@@ -28,6 +29,8 @@ class LogWindow:
     start_ms: int
     stop_ms: int
     tasks: tuple[str, ...] = ()  # whose labels are wanted beside click and conversion
+    since_ms: int = 0  # of the requests before it, only clicked impressions are read
+    coming: Path | None = None  # conversions after the log's end: labels are final then
     block_impressions: int = 1_000_000  # about; a block is whole hours, at least one
 
     @cached_property
@@ -51,6 +54,10 @@ class LogWindow:
     def _only(self) -> Dataset:
         return self._read(self.start_ms, self.stop_ms)
 
+    def whole(self) -> Dataset:
+        """All requests at once."""
+        return self._only
+
     @property
     def impressions(self) -> int:
         """How many there are."""
@@ -62,9 +69,12 @@ class LogWindow:
         counts = _query(
             self.folder,
             """SELECT time_ms // ? AS hour, count(*) AS n FROM read_parquet(?)
-            WHERE time_ms >= ? AND time_ms < ? GROUP BY hour ORDER BY hour""",
-            [_HOUR_MS, _parts(self.folder, "impressions"), self.start_ms, min(self.stop_ms, self.snapshot_ms)],
-        )
+            WHERE time_ms >= ? AND time_ms < ? AND (time_ms >= ? OR clicked) GROUP BY hour ORDER BY hour""",
+            [
+                _HOUR_MS, _parts(self.folder, "impressions"), self.start_ms, min(self.stop_ms, self.snapshot_ms),
+                self.since_ms,
+            ],
+        )  # fmt: skip
         return list(zip(counts["hour"].to_pylist(), counts["n"].to_pylist(), strict=True))
 
     @cached_property
@@ -79,12 +89,16 @@ class LogWindow:
         return [*edges, self.stop_ms]
 
     def _read(self, start_ms: int, stop_ms: int) -> Dataset:
-        return read_log(self.folder, self.snapshot_ms, start_ms=start_ms, stop_ms=stop_ms, tasks=self.tasks)
+        return read_log(
+            self.folder, self.snapshot_ms, start_ms=start_ms, stop_ms=stop_ms, tasks=self.tasks, since_ms=self.since_ms,
+            coming=self.coming,
+        )  # fmt: skip
 
 
 def read_log(
-    folder: Path, snapshot_ms: int, *, start_ms: int = 0, stop_ms: int | None = None, tasks: tuple[str, ...] = ()
-) -> Dataset:
+    folder: Path, snapshot_ms: int, *, start_ms: int = 0, stop_ms: int | None = None, tasks: tuple[str, ...] = (),
+    since_ms: int = 0, coming: Path | None = None,
+) -> Dataset:  # fmt: skip
     """Read a log as it stood at `snapshot_ms`: requests before it, and of their conversions those that had come by then.
 
     Args:
@@ -94,10 +108,15 @@ def read_log(
         stop_ms: Requests at or after it are left out; the snapshot by default.
         tasks: Whose labels are wanted beside click and conversion: "long_click", "organic" (an order of the store by the user
             that followed no ad, within seven days), or what the log's events are called.
+        since_ms: Of the requests before it, only clicked impressions are read: for a stream, which takes in conversions when
+            they come.
+        coming: Parquet file of conversions that came after the log ended. With it labels are final: all conversions count,
+            whenever they came.
 
     Raises:
         Unusable: If the folder holds no readable log, nothing was logged in that time, a number is not finite, a label is not
-            0 or 1, a category is beyond its cardinality, an ad's content vector is missing or a task is unknown.
+            0 or 1, a category is beyond its cardinality, an ad's content vector is missing, a conversion comes before its
+            impression or a task is unknown.
     """
     schema = load_schema(folder)
     stop_ms = snapshot_ms if stop_ms is None else min(stop_ms, snapshot_ms)
@@ -107,13 +126,22 @@ def read_log(
     ad_dense = schema.columns(Kind.DENSE, Side.AD)
     cross = schema.columns(Kind.DENSE, Side.CROSS)
     lists = schema.columns(Kind.LIST, Side.REQUEST)
+    flags = tuple(c for c in schema.tables["requests"] if c.name == "randomised")
+    users = tuple(c for c in schema.tables["requests"] if c.name == "user" and c.kind is Kind.ID)
     requests = _query(
         folder,
-        f"""SELECT request, time_ms, {_names((*request_cat, *request_dense, *lists))}
-        FROM read_parquet(?) WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, request""",
-        [_parts(folder, "requests"), start_ms, stop_ms],
+        f"""SELECT request, time_ms, {_names((*request_cat, *request_dense, *lists, *flags, *users), "r")}
+        FROM read_parquet($requests) r WHERE time_ms >= $start AND time_ms < $stop AND (time_ms >= $since OR request IN (
+            SELECT request FROM read_parquet($impressions) WHERE time_ms >= $start AND time_ms < $since AND clicked
+        )) ORDER BY time_ms, request""",
+        {
+            "requests": _parts(folder, "requests"), "impressions": _parts(folder, "impressions"), "start": start_ms,
+            "stop": stop_ms, "since": since_ms,
+        },
+    )  # fmt: skip
+    impressions = _impressions(
+        folder, schema, (*ad_cat, *ad_dense, *cross), tasks, snapshot_ms, start_ms, stop_ms, since_ms, coming
     )
-    impressions = _impressions(folder, schema, (*ad_cat, *ad_dense, *cross), tasks, snapshot_ms, start_ms, stop_ms)
     if not impressions.num_rows:
         raise Unusable(f"the log in {folder} holds no impression from {start_ms} to before {stop_ms} ms")
     read = _Reader(folder)
@@ -135,6 +163,13 @@ def read_log(
         out[at] = read.flag("impressions", impressions, name)
         return out
 
+    delay_ms = np.full((n, n_slots), -1, np.int64)
+    delay_ms[at] = impressions["delay_ms"].to_numpy()
+    early = np.flatnonzero(delay_ms[at] < -1)
+    if len(early):
+        raise Unusable(
+            f"conversions of the log in {folder}: that of request {request[at[0][early[0]]]} comes before its impression"
+        )
     items, vector = _content(folder, schema, impressions)
     batch = Batch(
         categorical=read.categorical("requests", requests, request_cat),
@@ -151,13 +186,16 @@ def read_log(
     )
     return Dataset(
         schema=schema, batch=batch, time_ms=requests["time_ms"].to_numpy(), click=label("clicked"),
-        conversion=label("conversion"), further={task: label(task) for task in tasks}, items=items,
+        conversion=label("conversion"), delay_ms=delay_ms, snapshot_ms=snapshot_ms if coming is None else _NEVER,
+        since_ms=since_ms, randomised=read.flag("requests", requests, "randomised") if flags else None,
+        user=read.identity("requests", requests, "user") if users else None,
+        further={task: label(task) for task in tasks}, items=items,
     )  # fmt: skip
 
 
 def _impressions(  # type: ignore[no-untyped-def]
     folder: Path, schema: Schema, features: tuple[Column, ...], tasks: tuple[str, ...], snapshot_ms: int, start_ms: int,
-    stop_ms: int,
+    stop_ms: int, since_ms: int, coming: Path | None,
 ):  # fmt: skip
     """Impressions with their labels, as an Arrow table."""
     events = {name: i for c in schema.tables["conversions"] if c.name == "event" for i, name in enumerate(c.values)}
@@ -180,18 +218,26 @@ def _impressions(  # type: ignore[no-untyped-def]
     wanted = ", ".join([*seen, *followed, _names(features, "i")])
     parameters = {
         "impressions": _parts(folder, "impressions"), "conversions": _parts(folder, "conversions"),
-        "snapshot": snapshot_ms, "start": start_ms, "stop": stop_ms,
+        "snapshot": snapshot_ms if coming is None else _NEVER, "start": start_ms, "stop": stop_ms, "since": since_ms,
     }  # fmt: skip
+    conversions = "read_parquet($conversions)"
+    if coming is not None:
+        parameters["coming"] = str(coming)
+        same = "request, ad, time_ms, click_ms, event, attributed"
+        conversions = f"(SELECT {same} FROM {conversions} UNION ALL SELECT {same} FROM read_parquet($coming))"
     if "organic" in tasks:
         parameters["organic"] = _parts(folder, "organic")
     return _query(
         folder,
-        f"""SELECT i.request, i.slot, i.clicked, coalesce(c.conversion, false) AS conversion, {wanted}
+        f"""SELECT i.request, i.slot, i.clicked, coalesce(c.conversion, false) AS conversion,
+            CASE WHEN c.conversion THEN CASE WHEN c.came_ms < i.time_ms THEN -2 ELSE c.came_ms - i.time_ms END ELSE -1 END
+                AS delay_ms, {wanted}
         FROM read_parquet($impressions) i LEFT JOIN (
-            SELECT request, ad, bool_or(attributed) AS conversion{by_event} FROM read_parquet($conversions)
-            WHERE time_ms >= $start AND time_ms < $snapshot GROUP BY request, ad
+            SELECT request, ad, bool_or(attributed) AS conversion, min(time_ms) FILTER (attributed) AS came_ms{by_event}
+            FROM {conversions} WHERE time_ms >= $start AND time_ms < $snapshot GROUP BY request, ad
         ) c ON c.request = i.request AND c.ad = i.ad
-        WHERE i.time_ms >= $start AND i.time_ms < $stop ORDER BY i.time_ms, i.request, i.slot""",
+        WHERE i.time_ms >= $start AND i.time_ms < $stop AND (i.time_ms >= $since OR i.clicked)
+        ORDER BY i.time_ms, i.request, i.slot""",
         parameters,
     )
 
@@ -255,6 +301,10 @@ class _Reader:
         values = self._numbers(name, table, column)
         self._refuse(name, table, column, (values != 0) & (values != 1), "0 or 1")
         return values.astype(np.bool_)
+
+    def identity(self, name: str, table, column: str) -> IntArray:  # type: ignore[no-untyped-def]
+        """(rows,)"""
+        return self._numbers(name, table, column).astype(np.int64)
 
     def jagged(self, table, column: Column) -> Jagged:  # type: ignore[no-untyped-def]
         """A list column."""

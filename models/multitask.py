@@ -76,20 +76,20 @@ class Mixture(nn.Module):
         return (gate.to(expert.dtype) @ expert).transpose(0, 1)
 
 
-def task_losses(logit: Tensor, label: Tensor, mask: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
+def task_losses(logit: Tensor, positive: Tensor, negative: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
     """Each task's part (T,) of the loss: its weight times the sum of its rows' binary cross-entropies over `rows`.
 
     Every task is divided by the same number, so that a row weighs as much in a task of few rows as in one of many.
 
     Args:
         logit: (m, T) of m rows.
-        label: (m, T), 1 or 0; anything finite where the mask is 0.
-        mask: (m, T), 1 where a row counts for a task, else 0.
+        positive: (m, T) what a row counts for as a positive: of a plain label 1 or 0; 0 where it teaches nothing.
+        negative: (m, T) likewise as a negative.
         weight: (T,) of the tasks.
         rows: () how many ads were shown.
     """
-    entropy = nn.functional.binary_cross_entropy_with_logits(logit, label.to(logit.dtype), reduction="none")
-    return weight * (entropy * mask).sum(dim=0) / rows
+    entropy = (positive + negative) * nn.functional.softplus(logit) - positive * logit
+    return weight * entropy.sum(dim=0) / rows
 
 
 def entire_space(click_logit: Tensor, conversion_logit: Tensor, click: Tensor, conversion: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ from models.sequence.din import Din
 from models.sequence.lists import Lists
 from models.sequence.pooling import Last, Mean, weighed
 from models.sequence.selfsupervised import Masked, NextAction
+from models.slots import Slots
 
 _LINEAR = 16  # columns of the first layer that go to the heads unbent, if the network is wide
 
@@ -114,7 +115,8 @@ class Net(nn.Module):
         encoded = sum(encoder.out for encoder in self.encoders)  # type: ignore[misc]
         self.cross_part = nn.Linear(inputs.cross_width + d + encoded, self.first, bias=False)
         self.slot_part = nn.Embedding(shape.n_slots, self.first)
-        self.n_slots = shape.n_slots
+        self.slots = Slots(config.correct.position, shape.n_slots)
+        self.seen_slots = shape.n_slots if config.correct.position == "feature" else 1
         widths = (bottom, *config.hidden) if config.crossing else config.hidden
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.heads = Towers(widths[-1] + self.linear_width, config.tasks, config.towers)
@@ -127,14 +129,18 @@ class Net(nn.Module):
             Part of the first layer and vector that meets the ad's (n, h + d), then of each encoder its list's events
             (n, places, d) and which places are filled (n, places); and the embeddings (L, d) of each list's values.
         """
+        x, events = self.of_requests(categorical, dense, lists)
+        spread = {i: (lists[i].spread(events[i]), lists[i].spread(lists[i].values, -1) >= 0) for i in self.encoder_of}
+        return [self.request_part(x), *(part for i in self.encoder_of for part in spread[i])], events
+
+    def of_requests(self, categorical: Tensor, dense: Tensor, lists: list[Lists]) -> tuple[Tensor, list[Tensor]]:
+        """What enters `request_part` (n, .), pooled lists last; and the embeddings (L, d) of each list's values."""
         x, events = self.inputs.request(categorical, dense, lists)
         pooled = [pool(events[i], lists[i]) for pool, i in zip(self.pools, self.pool_of, strict=True)]
         for i in self.vectors_of:
             vectors = self.inputs.vectors(self.inputs.lists[i].values_of, lists[i].values)
             pooled.append(weighed(vectors, torch.ones(len(vectors), device=x.device), lists[i]))
-        x = torch.cat([x, *(p.to(x.dtype) for p in pooled)], dim=1)
-        spread = {i: (lists[i].spread(events[i]), lists[i].spread(lists[i].values, -1) >= 0) for i in self.encoder_of}
-        return [self.request_part(x), *(part for i in self.encoder_of for part in spread[i])], events
+        return torch.cat([x, *(p.to(x.dtype) for p in pooled)], dim=1), events
 
     def ad(self, categorical: Tensor, dense: Tensor, vector: Tensor) -> list[Tensor]:
         """What ads bring: part of the first layer and vector (A, h + d), then of each encoder the target (A, d)."""
@@ -144,18 +150,21 @@ class Net(nn.Module):
     def pair(self, request: list[Tensor], ad: list[Tensor], cross: Tensor, slot: Tensor) -> Tensor:
         """Logits (n, k, T) of requests, their candidates' ads (n, k, .), cross features (n, k, X) and slots (k,) or (1,).
 
-        A slot past those of the training log has the effect of the last of them.
+        A slot past those of the training log has the effect of the last of them; none has, where slots are not a feature.
         """
+        effect = self.slot_part(slot.clamp(max=self.seen_slots - 1))
+        return self.meet(request, ad, self.inputs.scaled(Side.CROSS, cross), effect)
+
+    def meet(self, request: list[Tensor], ad: list[Tensor], scaled: Tensor, effect: Tensor) -> Tensor:
+        """Logits as of `pair`, from scaled cross features (n, k, X) and effects of slots (k, h), (1, h) or (n, k, h)."""
         own, user = request[0].unsqueeze(1).split([self.first, request[0].shape[1] - self.first], dim=2)  # type: ignore[no-untyped-call]
         other, vector = ad[0].split([self.first, ad[0].shape[2] - self.first], dim=2)  # type: ignore[no-untyped-call]
         encoded = [
             encoder(target, events, filled)
             for encoder, target, events, filled in zip(self.encoders, ad[1:], request[1::2], request[2::2], strict=True)
         ]
-        scaled = self.inputs.scaled(Side.CROSS, cross)
         meeting = torch.cat([part.to(vector.dtype) for part in (scaled, user * vector, *encoded)], dim=2)
-        effect = self.slot_part(slot.clamp(max=self.n_slots - 1)).to(own.dtype)
-        own = own + effect  # one slot for all candidates stays one row per request
+        own = own + effect.to(own.dtype)  # one slot for all candidates stays one row per request
         first = self.cross_part(meeting).add_(other).add_(own)
         n, k, _ = first.shape
         bent = self.first - self.linear_width

@@ -41,6 +41,7 @@ class Network:
         scoring: A copy of the layers in the format that they are served in.
         dtype: Of what the sides give to the layers per candidate.
         heads: Places of click and conversion among the tasks.
+        slots: What a slot does to a click, where the logits are those of the top one.
 
     Raises:
         Unusable: If the machine cannot serve what the config asks for.
@@ -57,6 +58,7 @@ class Network:
         self.dtype = torch.bfloat16 if serving_format(config, self._device) == "bfloat16" else torch.float32
         self._ads: tuple[AdTable, list[Tensor]] | None = None
         self.heads = [config.tasks.index(task) for task in ("click", "conversion")]
+        self.slots = net.slots.curve()
 
     @property
     def device(self) -> str:

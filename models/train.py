@@ -6,11 +6,11 @@ The same loop serves one processor, one GPU, and several processes under torchru
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models.config import NetworkConfig, TwoTowerConfig
+from models.corrections import NO_LESSONS, Lesson, Lessons
 from models.data import Dataset, Source
 from models.embedding import RowAdam
 from models.errors import Unusable
@@ -33,6 +34,7 @@ from models.serving import has_fast_bf16, serving_format
 from models.statistics import Statistics, fingerprint, statistics_of, vocabulary
 from models.two_tower import TwoTower
 
+_SLOTS_FASTER = 10.0  # the rate of the slots' curve over that of the layers: a few numbers, which may have far to go
 _STATE, _PROGRESS = "state.safetensors", "progress.json"
 Config = NetworkConfig | TwoTowerConfig
 
@@ -47,6 +49,7 @@ def fit_network(
     validation: Dataset | None = None,
     start: Network | None = None,
     checkpoint: Path | None = None,
+    lessons: Lessons = NO_LESSONS,
 ) -> Network:
     """Train all tasks together: each over the ads that teach it, its loss weighed by their number, so that an order weighs as
     much as a click.
@@ -61,6 +64,7 @@ def fit_network(
         start: A network of the same config to go on from, with its vocabularies and scales: training day by day.
         checkpoint: Folder in which the state is kept after every block, and from which an interrupted training goes on, to the
             same network as if it had not been interrupted.
+        lessons: What rows teach the tasks whose labels are not taken as they are.
 
     Raises:
         Unusable: If a task has labels of one class only, `start` is of another config or schema, the checkpoint is damaged or of
@@ -76,9 +80,13 @@ def fit_network(
     try:
         statistics = statistics_of(source, config)
         net, shape = _begin(source, config, statistics, seed, start)
+        if lessons.propensity is not None:
+            net.slots.measured(torch.from_numpy(lessons.propensity))
+        elif net.slots.learned and start is None:
+            net.slots.begin(torch.from_numpy(_rate_by_slot(source, statistics.n_slots)))
         net.to(device).train()
         with RowAdam(net.inputs.table, threads) as embeddings:
-            run = _Run(net, embeddings, config, statistics, seed, device)
+            run = _Run(net, embeddings, config, statistics, seed, device, lessons)
             if checkpoint is not None:
                 run.resume(checkpoint)
             run.descend(source, validation, checkpoint, progress)
@@ -118,15 +126,20 @@ class _Run:
 
     def __init__(
         self, net: Net | TwoTower, embeddings: RowAdam, config: Config, statistics: Statistics, seed: int,
-        device: torch.device,
+        device: torch.device, lessons: Lessons,
     ) -> None:  # fmt: skip
+        self.lessons = [lessons.get(task) for task in config.tasks]
         self.net, self.embeddings, self.config, self.seed, self.device = net, embeddings, config, seed, device
         self.rank, self.world = _place()
         self.weight = torch.tensor([config.task_weight.get(task, 1.0) for task in config.tasks], device=device)
-        dense = [p for p in net.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.Adam(dense, lr=config.learning_rate, fused=True)
+        slots = [p for p in net.slots.parameters() if p.requires_grad]
+        dense = [p for p in net.parameters() if p.requires_grad and all(p is not own for own in slots)]
+        groups: list[dict[str, Any]] = [{"params": dense, "faster": 1.0}]
+        if slots:
+            groups.append({"params": slots, "faster": _SLOTS_FASTER})
+        self.optimiser = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
         self.steps = config.epochs * sum(-(-n // config.batch_requests) for n in statistics.requests)
-        self.loss: nn.Module = _Loss(net, config, self.weight)
+        self.loss: nn.Module = _Loss(net, config, self.weight, self.lessons)
         if self.world > 1:
             # a process in whose share no list has two events does not use what learns from the lists alone
             self.loss = DistributedDataParallel(self.loss, find_unused_parameters=bool(getattr(net, "alone", ())))
@@ -171,7 +184,7 @@ class _Run:
         started = perf_counter()
         keyed = np.random.SeedSequence([self.seed, self.epoch, self.block]).generate_state(3)
         torch.manual_seed(int(keyed[2]) + self.rank)  # of dropout, which has no generator of its own
-        held = _Held(_sampled(data, self.config, int(keyed[0])), self.config.tasks, self.net.inputs.places, self.device)
+        held = self.hold(data, int(keyed[0]))
         generator = torch.Generator().manual_seed(int(keyed[1]))
         order = torch.randperm(held.n, generator=generator).to(self.device)
         of_loss = torch.Generator().manual_seed(int(keyed[1]) + 1 + self.rank)
@@ -185,13 +198,13 @@ class _Run:
             if share < self.config.warm_up:
                 left *= (share + 1 / self.steps) / (self.config.warm_up + 1 / self.steps)
             for group in self.optimiser.param_groups:
-                group["lr"] = self.config.learning_rate * left
+                group["lr"] = self.config.learning_rate * left * group["faster"]
             own = rows[self.rank :: self.world] if self.world > 1 else rows
             # without a share of its own, a process takes part with a row that teaches nothing
             own, counts = (own, True) if len(own) else (rows[:1], False)
-            label, taught = held.labels(own)
+            labels = held.labels(own)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device)):
-                parts = self.loss(held.columns(own), label, taught & counts, of_loss)
+                parts = self.loss(held.columns(own), labels if counts else labels.nothing(), of_loss)
             self.optimiser.zero_grad(set_to_none=True)
             parts.sum().backward()
             self.optimiser.step()
@@ -206,15 +219,20 @@ class _Run:
             | {f"loss_{name}": mean for name, mean in zip(names, means, strict=True)}
         )
 
+    def hold(self, data: Dataset, seed: int) -> "_Held":
+        """A block, or what is kept of it, on the device."""
+        data = _sampled(data, self.config, seed)
+        return _Held(data, self.config.tasks, self.lessons, self.net.inputs.places, self.device)
+
     @torch.no_grad()
     def validate(self, data: Dataset) -> None:
         """Note the loss of held-out days, and keep the weights if it is the least so far."""
         # sampled as the training days are, else their loss would be that of another rate of clicks
-        held = _Held(_sampled(data, self.config, self.seed), self.config.tasks, self.net.inputs.places, self.device)
+        held = self.hold(data, self.seed)
         module = self.loss.module if isinstance(self.loss, DistributedDataParallel) else self.loss
         self.net.eval()
         losses = [
-            float(module(held.columns(rows), *held.labels(rows), torch.Generator())[:-1].sum()) * len(rows) / held.n
+            float(module(held.columns(rows), held.labels(rows), torch.Generator())[:-1].sum()) * len(rows) / held.n
             for rows in torch.arange(held.n, device=self.device).split(self.config.batch_requests)  # type: ignore[no-untyped-call]
         ]
         self.net.train()
@@ -271,33 +289,57 @@ class _Run:
             raise Unusable(f"checkpoint {folder} is damaged: {str(error).splitlines()[0]}") from None
 
 
+class _Labels(NamedTuple):
+    """What came of ads (n, k) for T tasks."""
+
+    shown: Tensor  # (n, k)
+    label: Tensor  # (n, k, T)
+    taught: Tensor  # (n, k, T) which labels count
+    facts: list[Tensor | None]  # (n, k, F) of the tasks that have a lesson
+
+    def nothing(self) -> "_Labels":
+        """Of the same ads, as if none had been shown."""
+        facts = [None if own is None else torch.zeros_like(own) for own in self.facts]
+        return _Labels(torch.zeros_like(self.shown), self.label, torch.zeros_like(self.taught), facts)
+
+
 class _Loss(nn.Module):
     """From a batch to the parts of its loss: one module, so that processes can share its gradients."""
 
-    def __init__(self, net: Net | TwoTower, config: Config, weight: Tensor) -> None:
+    def __init__(self, net: Net | TwoTower, config: Config, weight: Tensor, lessons: Sequence[Lesson | None]) -> None:
         super().__init__()
-        self.net, self.config, self.weight = net, config, weight
+        self.net, self.config, self.weight, self.lessons = net, config, weight, lessons
         self.click, self.conversion = config.tasks.index("click"), config.tasks.index("conversion")
 
-    def forward(self, columns: Columns, label: Tensor, taught: Tensor, generator: torch.Generator) -> Tensor:
-        """Labels and which ads teach a task (n, k, T) to the weighed losses of the tasks and of the lists alone, (T + 1,)."""
+    def forward(self, columns: Columns, labels: _Labels, generator: torch.Generator) -> Tensor:
+        """The weighed losses of the tasks and of the lists alone, (T + 1,)."""
         logit, alone = self.net(columns, generator)
-        logit, label, taught = (x.flatten(0, 1).float() for x in (logit, label, taught))
-        shown = taught[:, self.click]
-        rows = _over_all(shown.sum())
-        parts = task_losses(logit, label, taught, self.weight, rows)
+        if self.net.slots.learned:
+            there = self.net.slots(logit[..., self.click].float(), columns.slot)
+            logit = torch.stack([there if t == self.click else logit[..., t] for t in range(logit.shape[2])], dim=2)
+        logit, label, taught = (x.flatten(0, 1).float() for x in (logit, labels.label, labels.taught))
+        rows = _over_all(labels.shown.sum().float())
+        positive, negative = label * taught, (1 - label) * taught
+        for t, (lesson, facts) in enumerate(zip(self.lessons, labels.facts, strict=True)):
+            if lesson is not None and facts is not None:
+                own = lesson.weights(logit[:, t].detach().sigmoid(), facts.flatten(0, 1))
+                positive[:, t], negative[:, t] = torch.as_tensor(own.positive), torch.as_tensor(own.negative)
+        parts = task_losses(logit, positive, negative, self.weight, rows)
         if self.config.conversions_from == "impressions":
             click, conversion = self.click, self.conversion
             whole = entire_space(logit[:, click], logit[:, conversion], label[:, click], label[:, conversion])
-            own = self.weight[conversion] * (whole * shown).sum() / rows
-            parts = torch.cat([parts[:conversion], own.unsqueeze(0), parts[conversion + 1 :]])
+            own_part = self.weight[conversion] * (whole * taught[:, click]).sum() / rows
+            parts = torch.cat([parts[:conversion], own_part.unsqueeze(0), parts[conversion + 1 :]])
         return torch.cat([parts, alone.float().unsqueeze(0)])
 
 
 class _Held:
     """A block on the device."""
 
-    def __init__(self, data: Dataset, tasks: tuple[str, ...], places: tuple[int, ...], device: torch.device) -> None:
+    def __init__(
+        self, data: Dataset, tasks: tuple[str, ...], lessons: Sequence[Lesson | None], places: tuple[int, ...],
+        device: torch.device,
+    ) -> None:  # fmt: skip
         def tensor(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.require(array, requirements=("C", "W"))).to(device)  # what Arrow gave is copied
 
@@ -310,6 +352,7 @@ class _Held:
         self.lists = [(tensor(values.values), tensor(values.offsets)) for values in batch.lists]
         self.label = tensor(np.stack([data.label(task) for task in tasks], axis=2))
         self.taught = tensor(np.stack([data.taught_by(task) for task in tasks], axis=2))
+        self.facts = [None if lesson is None else tensor(lesson.facts(data)) for lesson in lessons]
 
     def columns(self, rows: Tensor) -> Columns:
         """Features of the requests at `rows`."""
@@ -320,9 +363,10 @@ class _Held:
             self.categorical[rows], self.dense[rows], lists, categorical, dense, vector, self.cross[rows], self.slot
         )  # fmt: skip
 
-    def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Labels of the requests at `rows`, and which ads teach a task."""
-        return self.label[rows], self.taught[rows]
+    def labels(self, rows: Tensor) -> _Labels:
+        """What came of the ads of the requests at `rows`."""
+        facts = [None if own is None else own[rows] for own in self.facts]
+        return _Labels(self.row[rows] >= 0, self.label[rows], self.taught[rows], facts)
 
 
 def _sampled(data: Dataset, config: Config, seed: int) -> Dataset:
@@ -332,6 +376,16 @@ def _sampled(data: Dataset, config: Config, seed: int) -> Dataset:
     kept = keep_negatives(data.click, data.shown, config.negatives_kept, seed=seed)
     row = np.where(kept, data.batch.row, np.int32(-1))
     return replace(data, batch=replace(data.batch, row=row)).take(np.flatnonzero(kept.any(axis=1)))
+
+
+def _rate_by_slot(source: Source, n_slots: int) -> np.ndarray:
+    """(s,) clicks per ad shown."""
+    clicks, shown = np.zeros(n_slots, np.float32), np.zeros(n_slots, np.float32)
+    for block in source.blocks():
+        rows = block.taught_by("click")
+        shown[: rows.shape[1]] += rows.sum(axis=0)
+        clicks[: rows.shape[1]] += (rows & block.click).sum(axis=0)
+    return clicks / np.maximum(shown, 1)
 
 
 def _place() -> tuple[int, int]:

@@ -14,6 +14,7 @@ from models.network import Columns
 from models.schema import Schema
 from models.sequence.lists import Lists
 from models.sequence.pooling import Mean
+from models.slots import Slots
 
 
 class TwoTower(nn.Module):
@@ -36,7 +37,8 @@ class TwoTower(nn.Module):
         self.user = _tower((inputs.request_width + config.embedding * len(self.pools), *config.tower, out))
         self.item = _tower((inputs.ad_width, *config.tower, out))
         self.slot = nn.Embedding(shape.n_slots, len(config.tasks))
-        self.n_slots = shape.n_slots
+        self.slots = Slots(config.correct.position, shape.n_slots)
+        self.seen_slots = shape.n_slots if config.correct.position == "feature" else 1
         nn.init.zeros_(self.slot.weight)
 
     def request(self, categorical: Tensor, dense: Tensor, lists: list[Lists]) -> tuple[list[Tensor], list[Tensor]]:
@@ -52,7 +54,7 @@ class TwoTower(nn.Module):
     def pair(self, request: list[Tensor], ad: list[Tensor], cross: Tensor, slot: Tensor) -> Tensor:
         """Logits (n, k, T) of requests, their candidates' ads (n, k, .) and slots (k,); cross features do not enter."""
         user, item = (vectors.float().unflatten(-1, (len(self.tasks), -1)) for vectors in (request[0], ad[0]))  # type: ignore[no-untyped-call]
-        return (user.unsqueeze(1) * item).sum(dim=3) + self.slot(slot.clamp(max=self.n_slots - 1)).float()
+        return (user.unsqueeze(1) * item).sum(dim=3) + self.slot(slot.clamp(max=self.seen_slots - 1)).float()
 
     def forward(self, columns: Columns, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """For training: logits (n, k, T), and nothing else to learn from."""

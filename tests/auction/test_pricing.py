@@ -56,6 +56,15 @@ def test_a_campaign_that_cannot_pay_and_an_absent_candidate_do_not_compete():
     assert gsp(bid, quality, n_slots=4).winner.tolist() == [[1, 3, -1, -1]]
 
 
+def test_an_event_that_is_predicted_never_to_happen_does_not_compete():
+    bid, quality = competing_bids(
+        CAMPAIGN, PRICING, BID_USD, np.ones(4), np.ones(4, bool), np.zeros_like(PCTR), PCVR
+    )  # fmt: skip
+
+    assert bid[0].tolist() == [0.0, 0.035, 0.0, 0.0, 0.0]
+    assert gsp(bid, quality, n_slots=4).winner.tolist() == [[1, -1, -1, -1]]
+
+
 def test_kinds_are_numbered_in_the_order_of_the_scenario_value_coming_last():
     assert [kind.name for kind in Pricing] == ["CPM", "CPC", "CPA", "OCPM", "VALUE"]
     assert [int(kind) for kind in Pricing][:4] == [CPM, CPC, CPA, OCPM]

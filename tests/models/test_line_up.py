@@ -116,7 +116,7 @@ def test_a_row_does_not_depend_on_its_batch(fitted, later, name):
 
 @every_one
 def test_a_saved_model_predicts_as_before(fitted, later, schema, tmp_path, name):
-    model = calibrated(fitted(name), EVERY[name].kind, later.data)
+    model, _ = calibrated(fitted(name), EVERY[name], later.data)
     save_model(model, fitted(name), schema, tmp_path / "model")
     batch = later.data.batch.rows(0, 300)
 

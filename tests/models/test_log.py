@@ -15,7 +15,7 @@ from models.config import NetworkConfig
 from models.data import Batch, Dataset
 from models.errors import Unusable
 from models.log import LogWindow, read_log
-from models.schema import Kind, Schema
+from models.schema import Column, Kind, Schema, load_schema
 from models.train import fit_network
 
 EARLY, LATE = 500, 10_000
@@ -131,7 +131,7 @@ def test_a_conversion_at_or_after_the_snapshot_is_not_seen(write_log):
 
 
 def test_a_conversion_that_was_not_attributed_is_not_seen(write_log):
-    late = {"request": [50, 30], "time_ms": [150, 160], "ad": [4, 5], "attributed": [False, True]}
+    late = {"request": [50, 30], "time_ms": [150, 260], "ad": [4, 5], "attributed": [False, True]}
 
     assert read_log(write_log(conversions=late), LATE).conversion.sum(axis=1).tolist() == [0, 0, 1]
 
@@ -235,6 +235,23 @@ def test_between_keeps_the_requests_from_start_to_before_stop(write_log):
     assert [values.padded().tolist() for values in late.batch.lists] == [[[9], [-1]], [[3, -1, -1], [2, 1, 2]]]
     assert late.cross("known_orders")[late.shown].tolist() == [11.0, 12.0]
     assert len(data.between(150, 160).batch) == 0
+
+
+def test_users_of_requests_are_known_where_the_schema_names_them_and_go_along(write_log):
+    log = write_log()
+    assert read_log(log, LATE).user is None
+    schema, part = load_schema(log), log / "requests" / "day=0000.parquet"
+    named = (Column(name="user", kind=Kind.ID, dtype="int32"), *schema.tables["requests"])
+    Schema(tables=schema.tables | {"requests": named}).save(log)
+    with pytest.raises(Unusable, match="is damaged"):  # user is a function of DuckDB's, too
+        read_log(log, LATE)
+    pq.write_table(pq.read_table(part).append_column("user", pa.array([3, 1, 7])), part)
+
+    data = read_log(log, LATE)
+
+    assert data.user.tolist() == [1, 7, 3]  # of requests 50, 20 and 30
+    assert data.take(np.array([2, 0])).user.tolist() == [3, 1]
+    assert data.between(200, 201).user.tolist() == [7, 3]
 
 
 def test_stack_puts_back_what_rows_cut_and_take_picks_rows(test):
@@ -557,3 +574,145 @@ def test_training_on_many_blocks_never_holds_more_than_two(long_log, monkeypatch
 
     assert len(most) == 3 * hours
     assert max(most) <= 2
+
+
+HISTORY = {
+    "requests": REQUESTS | {"request": [1, 2, 3], "time_ms": [100, 200, 300]},
+    "impressions": {name: [*values, values[0]] for name, values in IMPRESSIONS.items()}
+    | {
+        "request": [1, 1, 2, 3], "time_ms": [100, 100, 200, 300], "slot": [0, 1, 0, 0], "ad": [4, 5, 6, 7],
+        "clicked": [False, True, False, False],
+    },
+    "conversions": {
+        "request": [1, 3], "time_ms": [360, 390], "ad": [5, 7], "event": [1, 1], "click_ms": [100, 300], "attributed": [True] * 2,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("since", "shown"),
+    [
+        (0, [[True, True], [True, False], [True, False]]),
+        (100, [[True, True], [True, False], [True, False]]),
+        (101, [[False, True], [True, False], [True, False]]),
+        (201, [[False, True], [True, False]]),  # of the second request nothing was clicked
+        (301, [[False, True]]),
+    ],
+)
+def test_of_the_requests_before_a_stream_begins_only_clicks_are_read(write_log, since, shown):
+    log = write_log(**HISTORY)
+
+    data = read_log(log, LATE, since_ms=since)
+
+    assert data.shown.tolist() == shown
+    assert data.click.sum() == 1
+    assert data.conversion.sum() == (2 if since <= 300 else 1)
+    assert data.taught_by("click").tolist() == [
+        row if at >= since else [False, False] for row, at in zip(shown, data.time_ms, strict=True)
+    ]
+    window = LogWindow(folder=log, snapshot_ms=LATE, start_ms=0, stop_ms=LATE, since_ms=since)
+    assert [row for block in window.blocks() for row in block.shown.tolist()] == shown
+    assert window.impressions == data.shown.sum()
+
+
+def test_a_stream_counts_conversions_that_came_since_of_clicks_made_before(write_log):
+    log = write_log(**HISTORY)
+
+    data = read_log(log, 380, since_ms=201)
+
+    assert data.time_ms.tolist() == [100, 300]
+    assert data.delay_ms.tolist() == [[-1, 260], [-1, -1]]
+    assert (data.since_ms, data.snapshot_ms) == (201, 380)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "delays"), [(150, [-1, -1]), (151, [50, -1]), (900, [50, -1]), (901, [50, 700]), (LATE, [50, 700])]
+)
+def test_delays_are_from_the_impression_to_the_conversion_that_had_come_by_then(write_log, snapshot, delays):
+    data = read_log(write_log(), snapshot)
+
+    found = [data.delay_ms[i, s] for i, s in zip(*np.nonzero(data.click), strict=True)]
+    assert found == delays[: len(found)]
+    assert (data.delay_ms >= 0).tolist() == data.conversion.tolist()
+    assert (data.delay_ms[~data.click] == -1).all()
+
+
+def test_the_delay_is_that_of_the_first_conversion_that_counts(write_log):
+    events = {
+        "request": [30] * 4, "time_ms": [210, 400, 350, 220], "ad": [5] * 4, "event": [0, 1, 1, 2], "click_ms": [200] * 4,
+        "attributed": [False, True, True, False],
+    }  # fmt: skip
+
+    data = read_log(write_log(conversions=events), LATE)
+
+    assert data.delay_ms[2].tolist() == [-1, -1, 150]
+
+
+def test_a_conversion_at_the_moment_of_its_impression_has_no_delay(write_log):
+    data = read_log(write_log(conversions=conversion(time_ms=[200], attributed=[True])), LATE)
+
+    assert data.delay_ms[2].tolist() == [-1, -1, 0]
+
+
+def test_a_conversion_before_its_impression_is_refused_with_the_request(write_log):
+    log = write_log(conversions=conversion(time_ms=[199], attributed=[True]))
+
+    with pytest.raises(
+        Unusable, match=rf"^conversions of the log in {log}: that of request 30 comes before its impression$"
+    ):
+        read_log(log, LATE)
+
+
+def coming(folder: Path, **columns) -> Path:
+    rows = conversion(**columns)
+    types = {"request": pa.int64(), "time_ms": pa.int64(), "ad": pa.int32(), "event": pa.int8(), "click_ms": pa.int64()}
+    pq.write_table(
+        pa.table({name: pa.array(values, types.get(name)) for name, values in rows.items()}), folder / "coming.parquet"
+    )
+    return folder / "coming.parquet"
+
+
+def test_what_is_still_to_come_makes_labels_final(write_log, tmp_path):
+    """The click of request 30 at 200 ms, whose conversion comes long after the snapshot and the end of the log."""
+    log = write_log(conversions=conversion(request=[50], ad=[4], time_ms=[150], attributed=[True]))
+    later = coming(tmp_path, time_ms=[10**9], attributed=[True])
+
+    now, final = read_log(log, 201), read_log(log, 201, coming=later)
+
+    assert now.conversion.tolist() == [[True, False, False], [False] * 3, [False] * 3]
+    assert final.conversion.tolist() == [[True, False, False], [False] * 3, [False, False, True]]
+    assert final.delay_ms.max() == 10**9 - 200
+    assert final.snapshot_ms > 10**9  # all delays are below their clicks' ages
+    assert np.array_equal(final.click, now.click) and np.array_equal(final.time_ms, now.time_ms)
+    in_blocks = LogWindow(folder=log, snapshot_ms=201, start_ms=0, stop_ms=201, coming=later, block_impressions=1)
+    assert np.concatenate([block.conversion.any(axis=1) for block in in_blocks.blocks()]).tolist() == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_final_labels_count_conversions_of_the_log_after_the_snapshot_too(write_log, tmp_path):
+    log, nothing = write_log(), coming(tmp_path, attributed=[False])
+
+    assert read_log(log, 201).conversion.sum() == 1
+    assert read_log(log, 201, coming=nothing).conversion.sum() == 2
+    assert read_log(log, 201, coming=nothing).delay_ms.max() == 700
+    assert len(read_log(log, 200, coming=nothing).batch) == 1  # of no later request
+
+
+def test_which_requests_have_randomised_slots_is_read_where_the_log_says_it(write_log, schema):
+    bare = read_log(write_log(), LATE)
+    flag = replace(schema.tables["requests"][1], name="randomised", kind=Kind.FLAG, dtype="bool")
+    log = write_log(folder="said")
+    (log / "requests" / "day=0000.parquet").unlink()
+    rows = pa.table(REQUESTS | {"randomised": pa.array([True, False, True])})
+    pq.write_table(rows, log / "requests" / "day=0000.parquet")
+    Schema(tables=schema.tables | {"requests": (*schema.tables["requests"], flag)}).save(log)
+
+    data = read_log(log, LATE)
+
+    assert bare.randomised is None
+    assert data.randomised.tolist() == [False, True, True]  # of requests 50, 20 and 30
+    assert data.take(np.array([2, 0])).randomised.tolist() == [True, False]
+    assert data.between(200, LATE).randomised.tolist() == [True, True]

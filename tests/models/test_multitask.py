@@ -167,7 +167,7 @@ def test_losses_by_hand():
     label = torch.tensor([[1, 1], [1, 0], [0, 0], [0, 1]])
     mask = torch.tensor([[1, 1], [1, 1], [1, 0], [1, 0]])
 
-    losses = task_losses(logit, label, mask, torch.tensor([1.0, 0.5]), torch.tensor(4))
+    losses = task_losses(logit, label * mask, (1 - label) * mask, torch.tensor([1.0, 0.5]), torch.tensor(4))
 
     assert losses.tolist() == pytest.approx([np.log(2), 0.5 * (np.log(4) + np.log(4 / 3)) / 4])
 
@@ -182,9 +182,17 @@ def test_losses_written_out():
         for t in range(3)
     ]
 
-    assert task_losses(*map(torch.from_numpy, (logit, label, mask, weight)), torch.tensor(50)).numpy() == pytest.approx(
-        expected
-    )
+    got = task_losses(*map(torch.from_numpy, (logit, label & mask, ~label & mask, weight)), torch.tensor(50))
+    assert got.numpy() == pytest.approx(expected)
+
+
+def test_a_row_may_weigh_as_both_and_more_than_once():
+    """Weights 2 and 0.5 at p = 1/4."""
+    logit = torch.full((1, 1), -np.log(3), dtype=torch.float64)
+
+    loss = task_losses(logit, torch.tensor([[2.0]]), torch.tensor([[0.5]]), torch.ones(1), torch.tensor(1))
+
+    assert loss.tolist() == pytest.approx([2 * np.log(4) + 0.5 * np.log(4 / 3)])
 
 
 def test_losses_of_rows_that_count_for_no_task_and_of_no_rows_are_zero():
@@ -200,7 +208,9 @@ def test_gradients_of_the_losses_are_those_of_finite_differences():
     label, mask = (torch.from_numpy(rng.integers(0, 2, (6, 2)).astype(float)) for _ in range(2))
 
     weight, rows = torch.tensor([1.0, 0.3]).double(), torch.tensor(6.0)
-    assert torch.autograd.gradcheck(lambda z: task_losses(z, label, mask, weight, rows), (logit,))
+    assert torch.autograd.gradcheck(
+        lambda z: task_losses(z, 2 * label * mask, mask - label * mask, weight, rows), (logit,)
+    )
     for y in (label[:, 0], label[:, 1]):
         assert torch.autograd.gradcheck(lambda z, y=y: entire_space(z[:, 0], z[:, 1], y, y), (logit,))
 
