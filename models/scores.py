@@ -1,8 +1,8 @@
 """Scores of probability forecasts."""
 
 from dataclasses import dataclass
-from math import sqrt
-from typing import NamedTuple
+from math import ceil, sqrt
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,10 @@ from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.errors import Unusable
+from models.reliability import calibration_p_value, ece, ece_null
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.integer[Any]]
 
 _TWO_SIDED_95 = 1.959963984540054  # standard deviations
 
@@ -24,8 +26,10 @@ class Scores:
     positives: int
     auc: float | None
     pr_auc: float | None
+    log_loss: float | None
     norm_bce: float | None
     calibration: float | None
+    calibration_p_value: float
     ece: float
     ece_null: float
 
@@ -39,8 +43,10 @@ def score(p: FloatArray, label: NDArray[np.bool_], *, bins: int = 10) -> Scores:
         positives=int(label.sum()),
         auc=float(roc_auc_score(label, p)) if both else None,
         pr_auc=float(average_precision_score(label, p)) if both else None,
+        log_loss=log_loss(p, label) if label.size else None,
         norm_bce=norm_bce(p, label) if both else None,
         calibration=float(p.sum() / label.sum()) if label.any() else None,
+        calibration_p_value=calibration_p_value(p, label, bins=bins),
         ece=ece(p, label, bins=bins),
         ece_null=ece_null(p, bins=bins),
     )
@@ -117,27 +123,82 @@ def _normal(estimate: float, variance: float) -> Interval:
     return Interval(estimate, estimate - half, estimate + half)
 
 
+def log_loss(p: FloatArray, label: NDArray[np.bool_]) -> float:
+    """Mean over rows, at least one, of minus the log of the probability given to what happened; in nats.
+
+    Forecasts (m,) are cut to [1e-12, 1 - 1e-12], so that a certain error costs 27.6.
+    """
+    clipped = np.clip(np.asarray(p, np.float64), 1e-12, 1 - 1e-12)
+    return -float(np.where(label, np.log(clipped), np.log1p(-clipped)).mean())
+
+
 def norm_bce(p: FloatArray, label: NDArray[np.bool_]) -> float:
     """Log loss over that of the mean label, also called normalised entropy: below 1 beats the base rate (He et al. 2014)."""
     rate = label.mean()
-    clipped = np.clip(p, 1e-12, 1 - 1e-12)
-    loss = np.where(label, np.log(clipped), np.log1p(-clipped)).mean()
-    return float(loss / (rate * np.log(rate) + (1 - rate) * np.log1p(-rate)))
+    return float(-log_loss(p, label) / (rate * np.log(rate) + (1 - rate) * np.log1p(-rate)))
 
 
-def ece(p: FloatArray, label: NDArray[np.bool_], *, bins: int = 10) -> float:
-    """Expected calibration error over `bins` equally full bins (Naeini et al. 2015)."""
-    gap = _binned(p, p - label, bins)
-    return float(np.abs(gap).sum() / len(p)) if len(p) else 0.0
+class GroupedAuc(NamedTuple):
+    """AUC within groups."""
+
+    gauc: float | None  # None where no group has both classes
+    share: float  # of rows, in groups that have both
 
 
-def ece_null(p: FloatArray, *, bins: int = 10) -> float:
-    """What a perfect model with these forecasts would show: the mean of |error| of a bin is sqrt(2/pi) of its deviation."""
-    variance = _binned(p, p * (1 - p), bins)
-    return float(np.sqrt(2 / np.pi * variance).sum() / len(p)) if len(p) else 0.0
+def gauc(p: FloatArray, label: NDArray[np.bool_], group: IntArray) -> GroupedAuc:
+    """Mean over groups of the AUC within a group, weighted by its rows; groups of one class do not count.
+
+    What tells the groups apart, such as how often a user clicks, adds to the AUC and not to this.
+
+    Args:
+        p: (m,) forecasts.
+        label: (m,).
+        group: (m,) id of the row's group, such as the user.
+
+    References:
+        Zhu et al. (2017), Optimized cost per click in Taobao display advertising, KDD.
+    """
+    order = np.lexsort((p, group))
+    p, positive, group = p[order], label[order], group[order]
+    first, apart = np.ones((2, len(p)), bool)
+    first[1:] = group[1:] != group[:-1]
+    apart[1:] = first[1:] | (p[1:] != p[:-1])
+    of, tie = np.cumsum(first) - 1, np.cumsum(apart) - 1
+    rows, tied = np.bincount(of), np.bincount(tie)
+    rank = (np.cumsum(tied) - (tied - 1) / 2)[tie] - (np.cumsum(rows) - rows)[of]
+
+    positives = np.bincount(of, weights=positive)
+    above = np.bincount(of, weights=positive * rank) - positives * (positives + 1) / 2
+    pairs = positives * (rows - positives)
+    both = pairs > 0
+    if not both.any():
+        return GroupedAuc(None, 0.0)
+    return GroupedAuc(
+        float(np.average(above[both] / pairs[both], weights=rows[both])), float(rows[both].sum() / len(p))
+    )
 
 
-def _binned(p: FloatArray, values: FloatArray, bins: int) -> FloatArray:
-    """Sums of `values` over equally full bins of `p`."""
-    parts = np.array_split(values[np.argsort(p, kind="stable")], bins)
-    return np.array([part.sum() for part in parts])
+class Concentration(NamedTuple):
+    """How far scores pile up: on few values, or their sum on few rows."""
+
+    commonest: float  # share of rows at the commonest score
+    effective: (
+        float  # number of distinct scores, 1 / sum of squared shares of rows: all equally common would give as many
+    )
+    top_1: float  # share of the sum of scores in the top 1% of rows, rounded up to whole rows
+    top_10: float  # in the top 10%
+
+
+def concentration(p: FloatArray) -> Concentration:
+    """Concentration of scores (m,), >= 0; a model that cannot tell rows apart piles them on one point.
+
+    Raises:
+        Unusable: If no score is above 0.
+    """
+    p = np.asarray(p, np.float64)
+    if not p.sum() > 0:
+        raise Unusable(f"the concentration of scores needs one above 0: there is none among {p.size}")
+    share = np.unique(p, return_counts=True)[1] / p.size
+    falling = np.sort(p)[::-1]
+    top_1, top_10 = (falling[: ceil(p.size / part)].sum() / p.sum() for part in (100, 10))
+    return Concentration(float(share.max()), float(1 / (share**2).sum()), float(top_1), float(top_10))

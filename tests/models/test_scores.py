@@ -1,11 +1,12 @@
-"""Scores of forecasts: numbers worked by hand, and what a perfect model shows."""
+"""Scores of forecasts: numbers worked by hand, other libraries, and how often intervals hold the truth."""
 
 import numpy as np
 import pytest
+import sklearn.metrics
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from models.scores import auc_difference, auc_interval, delong, ece, ece_null, norm_bce, score
+from models.scores import auc_difference, auc_interval, concentration, delong, gauc, log_loss, norm_bce, score
 
 
 def test_norm_bce_of_the_base_rate_is_one():
@@ -60,43 +61,79 @@ def test_a_score_that_one_class_cannot_give_is_none(label):
     assert got.ece == pytest.approx(0.75 if label.any() else 0.25)
 
 
-def test_ece_worked_out_by_hand():
-    """Bins of two by forecast: {0.1, 0.2} with no positive is 0.3 off, {0.6, 0.9} with one 0.5 off; 0.8 over 4."""
-    p, label = np.array([0.9, 0.1, 0.6, 0.2]), np.array([False, False, True, False])
+def test_log_loss_worked_out_by_hand():
+    """Probabilities 0.8 and 0.5 were given to what happened; a forecast of 0 that happened costs log 10^12."""
+    got = score(np.array([0.8, 0.5]), np.array([True, False]))
 
-    assert ece(p, label, bins=2) == pytest.approx(0.8 / 4)
-
-
-def test_ece_is_the_miscalibration_where_it_is_the_same_everywhere():
-    rng = np.random.default_rng(2)
-    p = rng.uniform(0.2, 0.6, 200_000)
-
-    assert ece(p + 0.1, rng.random(200_000) < p) == pytest.approx(0.1, abs=0.005)
+    assert got.log_loss == pytest.approx(np.log(1 / 0.8 / 0.5) / 2)
+    assert log_loss(np.array([0.0]), np.array([True])) == pytest.approx(12 * np.log(10))
+    assert score(np.empty(0), np.empty(0, bool)).log_loss is None
 
 
-def test_ece_of_nothing_is_zero():
-    nothing = np.empty(0)
+def test_log_loss_is_that_of_sklearn_in_float32_too():
+    rng = np.random.default_rng(20)
+    p = rng.random(2_000)
+    label = rng.random(2_000) < p
 
-    assert (ece(nothing, nothing > 0), ece_null(nothing)) == (0.0, 0.0)
-
-
-@pytest.mark.parametrize(("low", "high", "known"), [(0.0, 1.0, 0.0315), (0.02, 0.1, None)])
-def test_ece_null_is_the_mean_ece_of_a_perfect_model(low, high, known):
-    """1,000 forecasts in 10 bins; for uniform ones the mean over bins of sqrt(2 / pi * p (1 - p) / 100) is 0.0315."""
-    rng = np.random.default_rng(3)
-    p = rng.uniform(low, high, 1_000)
-
-    simulated = np.mean([ece(p, rng.random(1_000) < p) for _ in range(400)])
-
-    assert ece_null(p) == pytest.approx(simulated, rel=0.1)
-    if known is not None:
-        assert ece_null(p) == pytest.approx(known, rel=0.02)
+    assert log_loss(p, label) == pytest.approx(sklearn.metrics.log_loss(label, p))
+    assert log_loss(p.astype(np.float32), label) == pytest.approx(sklearn.metrics.log_loss(label, p), rel=1e-5)
+    assert np.isfinite(log_loss(np.ones(1, np.float32), np.array([False])))
 
 
-def test_ece_null_falls_with_the_root_of_the_rows():
-    p = np.random.default_rng(4).random(1_000)
+def test_gauc_worked_out_by_hand():
+    """User 7: one pair, right. User 2: positives 0.5, negatives 0.5, 0.1, so 1.5 of 2. User 4 has one class: 2 of 7 rows."""
+    user = np.array([7, 2, 4, 2, 7, 2, 4])
+    p = np.array([0.9, 0.5, 0.3, 0.1, 0.8, 0.5, 0.2])
+    label = np.array([True, True, True, False, False, False, True])
 
-    assert ece_null(np.tile(p, 100)) == pytest.approx(ece_null(p) / 10, rel=0.01)
+    got = gauc(p, label, user)
+
+    assert got.gauc == pytest.approx((2 * 1.0 + 3 * 0.75) / 5)
+    assert got.share == pytest.approx(5 / 7)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gauc_is_that_of_a_loop_over_groups(seed):
+    rng = np.random.default_rng(seed)
+    user, label = rng.integers(-1, 80, 600), rng.random(600) < 0.3
+    p = np.round(rng.random(600), 1)
+    of = [user == one for one in np.unique(user)]
+    both = [rows for rows in of if 0 < label[rows].sum() < rows.sum()]
+
+    got = gauc(p, label, user)
+
+    areas, size = [roc_auc_score(label[rows], p[rows]) for rows in both], [rows.sum() for rows in both]
+    assert got == pytest.approx((np.average(areas, weights=size), sum(size) / 600))
+    assert 0 < got.share < 1
+
+
+def test_gauc_of_one_group_is_the_auc_and_what_tells_groups_apart_adds_nothing():
+    rng = np.random.default_rng(21)
+    p, label, user = rng.random(300), rng.random(300) < 0.4, rng.integers(0, 9, 300)
+
+    assert gauc(p, label, np.full(300, 5)) == pytest.approx((roc_auc_score(label, p), 1.0))
+    assert gauc(p + 10 * user, label, user) == pytest.approx(gauc(p, label, user))
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_gauc_without_a_group_of_both_classes_is_none(rows):
+    assert gauc(np.full(rows, 0.5), np.arange(rows) < 1, np.arange(rows)) == (None, 0.0)
+
+
+def test_concentration_worked_out_by_hand():
+    """Of 200 scores 100 are 1, 50 are 2 and 50 are 3: the top 2 rows hold 6 of the sum 350, the top 20 hold 60."""
+    p = np.random.default_rng(22).permutation(np.repeat([1.0, 2.0, 3.0], [100, 50, 50]))
+
+    got = concentration(p)
+
+    assert got == pytest.approx((0.5, 1 / (1 / 4 + 1 / 16 + 1 / 16), 6 / 350, 60 / 350))
+
+
+def test_concentration_is_least_where_scores_differ_and_most_on_one_point():
+    assert concentration(np.full(7, 0.2)) == pytest.approx((1, 1, 1 / 7, 1 / 7))
+    assert concentration(np.linspace(0.1, 0.2, 40))[:2] == pytest.approx((1 / 40, 40))
+    with pytest.raises(ValueError, match="none among 3"):
+        concentration(np.zeros(3))
 
 
 def test_the_order_of_rows_does_not_enter_any_score():
