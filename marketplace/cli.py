@@ -83,6 +83,14 @@ def train(
         list[str] | None,
         typer.Option(help="A model by its name or in a TOML file, instead of the arms' models; repeat for several."),
     ] = None,
+    correct: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=VALUE,...",
+            help="Corrections, such as delay=es_dfm,position=pal,calibrate=isotonic; shown with and without them. "
+            "online=campaign works in simulations only.",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="With --model: trainings of each, whose spread is shown.")] = 1,
     out: Annotated[Path | None, typer.Option(help="With --model: a new folder for the models and the table.")] = None,
     last: Annotated[int | None, typer.Option(min=1, help="With --model: train on the last so many days only.")] = None,
@@ -99,14 +107,25 @@ def train(
     """Train and calibrate both arms' models on the log, and compare them offline; or compare any models on one log.
 
     Example: `marketplace train runs/delivery-20260101-120000 --model lightgbm --model mlp --model dhen --seeds 3`
+
+    Example: `marketplace train runs/delivery-20260101-120000 --model mlp --correct delay=dfm_weibull,position=pal`
     """
     if model is None:
         with _refusals():
             if any((out, last, start, checkpoints)) or seeds > 1:
                 raise Refused("--seeds, --out, --last, --start and --checkpoints are for models named by --model")
+            if correct is not None:
+                from marketplace.comparison import corrections  # noqa: PLC0415
+
+                given = corrections(correct).items()
+                arms = ("control", "treatment")
+                set_ = [
+                    *(set_ or []),
+                    *(f"models.{arm}.correct.{name}={value}" for arm in arms for name, value in given),
+                ]
         _work("train", source, set_, seed, runs, _pace(threads, tick), as_json, "models", ())
         return
-    from marketplace.comparison import compare_models, log_of, models_named, write_comparison  # noqa: PLC0415
+    from marketplace.comparison import compare_models, corrected, log_of, models_named, write_comparison  # noqa: PLC0415
     from marketplace.errors import refusing  # noqa: PLC0415
     from models.distributed import joined  # noqa: PLC0415
     from models.errors import Unusable  # noqa: PLC0415
@@ -115,6 +134,8 @@ def train(
         if set_ or seed is not None:
             raise Refused("--set and --seed are of a scenario: with --model, a model's settings are in its file")
         configs, log = models_named(model), log_of(source)
+        if correct is not None:
+            configs = corrected(configs, correct)
         with joined() as rank, write_comparison(out if rank == 0 else None) as folder:
             with _progress("train", silent=rank > 0) as progress, refusing("training", Unusable):
                 rows = compare_models(
@@ -133,6 +154,48 @@ def train(
     print_comparison(_console(), rows, seeds)
     if out is not None:
         _console().print(f"\nModels: {out}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def importance(
+    source: Annotated[Path, typer.Argument(help="A run folder with a log, or a log folder.")],
+    model: Annotated[str, typer.Option(help="A model by its name or in a TOML file.")],
+    task: Annotated[str, typer.Option(help="click, or conversion (given a click).")] = "click",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="permutation, ablation or integrated_gradients; repeat for several. Default: all that the model has."),
+    ] = None,
+    keep: Annotated[
+        list[int] | None,
+        typer.Option(help="Train again on so many features, the first of each method and random ones; repeat for several."),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Shuffles of each feature, whose mean is taken.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Of the trainings, the shuffles and the random order.")] = 0,
+    threads: Threads = 2, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Train a model on a log, and rank the log's features by what they are worth to it.
+
+    Example: `marketplace importance runs/delivery-20260101-120000 --model mlp --keep 5 --keep 10 --keep 20`
+    """
+    from marketplace.comparison import log_of, models_named  # noqa: PLC0415
+    from marketplace.errors import refusing  # noqa: PLC0415
+    from marketplace.importance import asked, importance_of  # noqa: PLC0415
+    from models.errors import Unusable  # noqa: PLC0415
+
+    with _refusals():
+        ((name, config),) = models_named([model]).items()
+        log = log_of(source)
+        with _progress("importance") as progress, refusing("importance", Unusable):
+            question = asked(log, config, task=task, methods=method, keep=keep or [])
+            content = importance_of(
+                log, name, config, question, repeats=repeats, seed=seed, threads=threads, progress=progress
+            )
+    if as_json:
+        print(json.dumps(content, indent=1))
+        return
+    from marketplace.terminal import print_importance  # noqa: PLC0415
+
+    print_importance(_console(), content)
 
 
 @app.command()

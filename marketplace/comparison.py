@@ -1,11 +1,12 @@
 """Comparison of any models on one log: what each is worth, how sure that is, and what it costs."""
 
+import difflib
 import shutil
 import tomllib
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
@@ -18,11 +19,13 @@ from pydantic import TypeAdapter, ValidationError
 from scipy.stats import t as student
 
 from marketplace.errors import Refused
-from marketplace.training import Split, tasks_of
-from models.config import LINE_UP, ModelConfig
-from models.data import Predictions
+from marketplace.runs import SCENARIO
+from marketplace.scenario import load_scenario
+from marketplace.training import KINDS, Learned, Split, by_task, ratio, said, targets, within_window
+from marketplace.truth import true_rates
+from models.config import LINE_UP, CorrectConfig, ModelConfig
 from models.errors import Unusable
-from models.predictor import calibrated, load_model, save_model
+from models.predictor import load_model, save_model
 from models.schema import SCHEMA_FILE
 from models.scores import auc_error, score
 from synth.types import DAY_MS, BoolArray
@@ -50,6 +53,63 @@ def models_named(names: list[str]) -> dict[str, ModelConfig]:
             raise Refused(f"--model {name!r}: there is a model {key} already")
         found[key] = config
     return found
+
+
+def corrected(configs: dict[str, ModelConfig], text: str) -> dict[str, ModelConfig]:
+    """Each model as it is, with each of the corrections alone, and with all of them together.
+
+    Args:
+        configs: By name.
+        text: Corrections and their settings, such as "delay=es_dfm,wait_hours=12,position=pal".
+
+    Raises:
+        Refused: If one is unknown, given twice, or breaks a rule.
+    """
+    given = corrections(text)
+    kinds = [name for name in given if name in KINDS]
+    settings = {name: value for name, value in given.items() if name not in KINDS}
+    versions = [(kind,) for kind in kinds] + ([tuple(kinds)] if len(kinds) > 1 else [])
+    found = {}
+    for name, config in configs.items():
+        found[name] = config
+        for version in versions:
+            own = settings | {kind: given[kind] for kind in version}
+            try:
+                correct = CorrectConfig.model_validate(config.correct.model_dump() | own)
+                one: ModelConfig = _MODEL.validate_python(config.model_dump() | {"correct": correct.model_dump()})
+            except ValidationError as error:
+                raise Refused(f"--correct {text}: {_first(error)}") from None
+            if one != config:
+                found[f"{name}+{said(one.correct)}"] = one
+    return found
+
+
+def corrections(text: str) -> dict[str, str]:
+    """Corrections and their settings by name.
+
+    Raises:
+        Refused: If one is unknown, given twice or has no value, or none of them corrects anything.
+    """
+    given: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not value:
+            raise Refused(f"--correct {text}: {part.strip()!r} must be name=value, such as delay=es_dfm")
+        if name not in CorrectConfig.model_fields:
+            near = difflib.get_close_matches(name, CorrectConfig.model_fields, n=1, cutoff=0.0)
+            raise Refused(f"--correct {text}: there is no {name}, did you mean {near[0]}?")
+        if name in given:
+            raise Refused(f"--correct {text}: {name} is given twice")
+        given[name] = value
+    if not any(name in KINDS for name in given):
+        raise Refused(f"--correct {text}: it must name one of {', '.join(KINDS)}")
+    return given
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = str(first["loc"][-1]) if first["loc"] and first["loc"][-1] in CorrectConfig.model_fields else ""
+    return f"{where}: {first['msg']}".removeprefix(": ").replace("Value error, ", "")
 
 
 def _read_model(path: Path) -> ModelConfig:
@@ -121,53 +181,64 @@ def compare_models(
 
     Returns:
         One row per model and task: scores as means over the seeds, `auc` and `auc_less_first` with the ends of their intervals,
-        numbers learned, and rows per second in training (reading the log included) and in scoring.
+        `true_calibration`, what is served over the truth (None of a log without one), numbers learned, and rows per second in
+        training (reading the log included) and in scoring.
 
     Raises:
         Unusable: If the log cannot be read or holds too little to learn from.
+        Refused: If the truth behind a run's log is missing or damaged.
     """
+    scenario = load_scenario(log.parent / SCENARIO) if (log.parent / SCENARIO).exists() else None
+    if scenario is not None:
+        configs = {name: within_window(config, scenario) for name, config in configs.items()}
     split = Split.of(log, days_of(log), list(configs.values()), last)
+    truth = None if scenario is None else true_rates(scenario, log.parent, split.evaluation)
+    real = None if truth is None else by_task(truth.click_on_top, truth.conversion)
     earlier = {name: None if start is None else load_model(start / name).predictor for name in configs}
-    nothing = Predictions(click=np.empty(0, np.float32), conversion=np.empty(0, np.float32))
-    label = {task: label[chosen] for task, _, label, chosen in tasks_of(nothing, split.evaluation)}
-    p: dict[str, dict[str, list[np.ndarray]]] = {name: {task: [] for task in label} for name in configs}
+    target = targets(split.evaluation)
+    on_top = replace(split.evaluation.batch, slot=np.zeros_like(split.evaluation.batch.slot))
+    p: dict[str, dict[str, list[np.ndarray]]] = {name: {task: [] for task in target} for name in configs}
+    of_truth: dict[str, dict[str, list[float | None]]] = {name: {task: [] for task in target} for name in configs}
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in configs}
-    size: dict[str, int] = {}
+    learned: dict[str, Learned] = {}
     for seed in range(seeds):
         for name, config in configs.items():
             progress(name, seed / seeds)
-            started = perf_counter()
             kept = None if checkpoints is None else checkpoints / f"{name}-{seed}"
             try:
-                predictor = split.fit(
+                learned[name] = one = split.learn(
                     config, seed=seed, threads=threads, start=earlier[name], checkpoint=kept,
                     progress=lambda share, name=name, seed=seed: progress(name, (seed + share) / seeds),  # type: ignore[misc]
                 )  # fmt: skip
-                train_s = perf_counter() - started
-                model = calibrated(predictor, config.kind, split.calibration)
             except Unusable as error:
                 raise Unusable(f"model {name}, seed {seed}: {error}") from None
             if kept is not None:
                 shutil.rmtree(kept, ignore_errors=True)  # it is over
             if folder is not None and seed == seeds - 1:
-                save_model(model, predictor, split.train.schema, folder / name)
+                save_model(one.model, one.predictor, split.evaluation.schema, folder / name)
             started = perf_counter()
-            predicted = model.predict(split.evaluation.batch)
-            took[name].append((train_s, perf_counter() - started))
-            for task, own, _, chosen in tasks_of(predicted, split.evaluation):
-                p[name][task].append(own[chosen])
-            size[name] = predictor.parameters
+            predicted = one.model.predict(split.evaluation.batch)
+            took[name].append((one.seconds, perf_counter() - started))
+            served = predicted if real is None else one.model.predict(on_top)
+            for task, (_, chosen) in target.items():
+                p[name][task].append(by_task(*predicted)[task][chosen])
+                of_truth[name][task].append(
+                    None if real is None else ratio(by_task(*served)[task][chosen], real[task][chosen])
+                )
             progress(name, (seed + 1) / seeds)
     first = next(iter(configs))
     return [
         {
-            "model": name, "kind": config.kind, "task": task, "parameters": size[name],
-            "train_rows_per_s": split.train.impressions / mean(t for t, _ in took[name]),
+            "model": name, "kind": config.kind, "correct": said(config.correct), "task": task,
+            "parameters": learned[name].predictor.parameters,
+            "train_rows_per_s": split.train(config).impressions / mean(t for t, _ in took[name]),
             "score_rows_per_s": split.evaluation.batch.row.size / mean(s for _, s in took[name]),
-            **_mean_scores(p[name][task], own), "auc": auc_over_seeds(p[name][task], own),
-            "auc_less_first": None if name == first else auc_over_seeds(p[name][task], own, p[first][task]),
+            "effective_share": learned[name].effective.get(task), "notes": learned[name].notes,
+            "true_calibration": _mean(of_truth[name][task]),
+            **scores_over_seeds(p[name][task], label[chosen]), "auc": auc_over_seeds(p[name][task], label[chosen]),
+            "auc_less_first": None if name == first else auc_over_seeds(p[name][task], label[chosen], p[first][task]),
         }
-        for name, config in configs.items() for task, own in label.items()
+        for name, config in configs.items() for task, (label, chosen) in target.items()
     ]  # fmt: skip
 
 
@@ -205,6 +276,18 @@ def auc_over_seeds(p: list[np.ndarray], label: BoolArray, other: list[np.ndarray
     return estimate, estimate - half, estimate + half
 
 
-def _mean_scores(p: list[np.ndarray], label: BoolArray) -> dict[str, Any]:
+def scores_over_seeds(p: list[np.ndarray], label: BoolArray) -> dict[str, Any]:
+    """The fields of `models.scores.Scores` as means over seeds, None where a seed has none.
+
+    Of p-values it is twice the mean, if there are several, which is a p-value again however they depend (Rüschendorf 1982).
+    """
     found = [asdict(score(own, label)) for own in p]
-    return {name: None if any(f[name] is None for f in found) else mean(f[name] for f in found) for name in found[0]}
+    means = {name: _mean([f[name] for f in found]) for name in found[0]}
+    if len(found) > 1 and means["calibration_p_value"] is not None:
+        means["calibration_p_value"] = min(1.0, 2 * means["calibration_p_value"])
+    return means
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if len(known) == len(values) else None

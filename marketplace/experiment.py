@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from marketplace.assignment import Assignment, everyone, split_users
 from marketplace.errors import Refused, refusing
+from marketplace.log import COMING, save_coming
 from marketplace.market import first_ranker, load_world, model_arm, open_market, save_world
 from marketplace.metrics import MOMENTS, moments_by_arm
 from marketplace.page import render_html
@@ -114,6 +115,7 @@ def collect_log(draft: Draft, pace: Pace, progress: Progress) -> None:
         )  # fmt: skip
         digest = recorder.digest()
     save_state(state, draft.folder / "state")
+    save_coming(state.orders, draft.folder / COMING)
     draft.stages["log"] = {"digest": digest, "market_s": round(market_s, 2)} | _speed(result)
 
 
@@ -144,7 +146,9 @@ def run_simulations(draft: Draft, designs: Sequence[str], pace: Pace, progress: 
     world = load_world(scenario, draft.folder / "truth")
     with refusing("simulation", Unusable):
         models = {name: load_model(draft.folder / "models" / name) for name in ARMS}
-    served = {name: model_arm(scenario, name, model) for name, model in models.items()}
+    served = {
+        name: model_arm(scenario, name, model, getattr(scenario.models, name).correct) for name, model in models.items()
+    }
     (draft.folder / "simulations").mkdir(exist_ok=True)
     for design in designs:
         arms, assignment = design_of(design, served, scenario)

@@ -9,10 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from marketplace.orders import Orders, in_time
 from models.jagged import Jagged
 from models.schema import Column, Kind, Schema, Side
 
 Columns = dict[str, Any]  # an array or, of a list column, jagged lists
+
+COMING = Path("truth") / "coming.parquet"  # in a run folder: conversions still to come when its log ends
 
 TRUTH = Schema(
     tables={
@@ -35,6 +38,14 @@ TRUTH = Schema(
             ),
             Column(name="known", kind=Kind.FLAG, dtype="bool"),
             Column(name="examined", kind=Kind.FLAG, dtype="bool"),
+        ),
+        "candidates": (
+            Column(name="request", kind=Kind.ID, dtype="int64"),
+            Column(name="rank", kind=Kind.ID, dtype="int16"),
+            Column(name="click", kind=Kind.DENSE, dtype="float32", unit="probability given examination"),
+            Column(name="cart", kind=Kind.DENSE, dtype="float32", unit="probability given click, however late"),
+            Column(name="checkout", kind=Kind.DENSE, dtype="float32", unit="probability given cart, however late"),
+            Column(name="sign_up", kind=Kind.DENSE, dtype="float32", unit="probability given click, however late"),
         ),
         "requests": (
             Column(name="request", kind=Kind.ID, dtype="int64"),
@@ -127,6 +138,13 @@ class Writer:
         whole = np.ascontiguousarray(whole.astype(column.dtype, copy=False))
         digest.update(whole.tobytes())
         return pa.array(whole)
+
+
+def save_coming(orders: Orders, path: Path) -> None:
+    """Write the conversions that come after the end of a log, which make its labels final."""
+    orders = in_time([orders])
+    same = "request", "time_ms", "ad", "event", "click_ms", "attributed"
+    pq.write_table(pa.table({name: orders[name] for name in same}), path, compression="zstd")
 
 
 def _arrow(column: Column) -> pa.DataType:

@@ -11,11 +11,13 @@ from marketplace.record import Tick
 from marketplace.runs import read_json, write_json
 from marketplace.scenario import Scenario
 from marketplace.schema import log_schema
-from marketplace.serve import Arm, mechanism_of
+from marketplace.serve import Arm, Shuffle, mechanism_of
 from marketplace.shape import WorldFile
 from marketplace.simulate import simulate
 from marketplace.state import new_state
-from models.calibration import Platt
+from models.bias import online_bias
+from models.calibrators import Platt
+from models.config import CorrectConfig
 from models.linear import Linear, weights
 from models.predictor import Model
 from synth.affinity import Intercepts
@@ -91,13 +93,17 @@ def first_ranker(scenario: Scenario) -> Arm:
     )
     certain = Platt(1.0, 0.0)
     model = Model(predictor=linear, kind="linear", click=certain, conversion=certain)
-    return model_arm(scenario, "first_ranker", model)
+    shuffle = Shuffle(scenario.log.randomised_share, scenario.seed)
+    return model_arm(scenario, "first_ranker", model)._replace(shuffle=shuffle)
 
 
-def model_arm(scenario: Scenario, name: str, model: Model) -> Arm:
-    """The arm that a model serves."""
+def model_arm(scenario: Scenario, name: str, model: Model, correct: CorrectConfig | None = None) -> Arm:
+    """The arm that a model serves; what is corrected `online` is, where its config is given."""
     mechanism = mechanism_of(scenario.auction, scenario.world.feed.slot_effect)
-    return Arm(name, model.predict, mechanism, model.predictor.device)
+    bias = None
+    if correct is not None and correct.online == "campaign":
+        bias = online_bias(prior=correct.online_prior, half_life=correct.online_half_life)
+    return Arm(name, model.predict, mechanism, model.predictor.device, bias=bias)
 
 
 def save_world(world: World, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Record: how a tick becomes rows of the log and of the truth file."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from synth import draws
 from synth.content import Content
 from synth.draws import Cause
 from synth.traffic import session_of
-from synth.types import BoolArray, FloatArray, IntArray
+from synth.types import BoolArray, FloatArray, IntArray, Truth
 
 
 class Tick(NamedTuple):
@@ -28,6 +29,7 @@ class Tick(NamedTuple):
     placed: Placed
     multiplier: FloatArray  # (c,)
     displaced: BoolArray  # (n,) the organic order did not come, for one after an ad
+    truth_of: Callable[[IntArray], Truth]  # by rows (m,): of all candidates, (m, k); while the tick is noted
 
 
 class Recorder(Protocol):
@@ -65,7 +67,7 @@ class LogRecorder:
         _impressions(self.log, tick, sold)
         _conversions(self.log, tick.placed)
         _organic(self.log, tick)
-        _candidates(self.log, tick, self.candidate_share, self.seed)
+        _candidates(self.log, self.truth, tick, self.candidate_share, self.seed)
         truth = tick.shown.truth
         self.truth.add(
             "impressions",
@@ -107,7 +109,7 @@ def _requests(log: Writer, scored: Scored) -> None:
         "requests",
         {
             "request": requests.id, "time_ms": requests.time_ms, "user": requests.user, "session": session_of(requests.id),
-            "arm": scored.arm, **dict(zip(categorical, batch.categorical.T, strict=True)),
+            "arm": scored.arm, "randomised": scored.randomised, **dict(zip(categorical, batch.categorical.T, strict=True)),
             **dict(zip(dense, batch.dense.T, strict=True)), **dict(zip(lists, batch.lists, strict=True)),
         },
     )  # fmt: skip
@@ -163,8 +165,8 @@ def _organic(log: Writer, tick: Tick) -> None:
     )  # fmt: skip
 
 
-def _candidates(log: Writer, tick: Tick, share: float, seed: int) -> None:
-    """The whole auction of a share of the requests, drawn by request."""
+def _candidates(log: Writer, truth: Writer, tick: Tick, share: float, seed: int) -> None:
+    """The whole auction of a share of the requests, drawn by request, and what each candidate would have brought."""
     scored, shown = tick.scored, tick.shown
     chosen = np.flatnonzero(draws.uniform(seed, Cause.LOG_SAMPLE, scored.requests.id) < share)
     slot = np.full(scored.ad[chosen].shape, -1, np.int16)
@@ -180,3 +182,10 @@ def _candidates(log: Writer, tick: Tick, share: float, seed: int) -> None:
             "quality": tick.offers.quality[at], "multiplier": tick.multiplier[scored.campaign[at]], "slot": slot[pick, rank],
         },
     )  # fmt: skip
+    real = tick.truth_of(chosen)
+    given_look_or_click = "click", "cart", "checkout", "sign_up"
+    truth.add(
+        "candidates",
+        {"request": scored.requests.id[at[0]], "rank": rank}
+        | {name: getattr(real, name)[pick, rank] for name in given_look_or_click},
+    )

@@ -7,8 +7,9 @@ import duckdb
 import numpy as np
 
 from marketplace.cost import usd_per_million
+from marketplace.curse import winners_curse_of
 from marketplace.errors import Refused
-from marketplace.market import WORLD
+from marketplace.market import WORLD, load_world
 from marketplace.metrics import METRICS, Moments
 from marketplace.runs import read_json
 from marketplace.scenario import Scenario
@@ -43,6 +44,7 @@ def build_report(folder: Path, scenario: Scenario, stages: dict[str, Any]) -> di
             "srm": _srm(simulations["ab"], moments["ab"]),
             "pacing": _pacing(folder / "simulations" / "ab"),
             "calibration": _calibration(folder / "simulations" / "ab", simulations["ab"], scenario),
+            "winners_curse": _winners_curse(folder, simulations["ab"], scenario),
         }
     if "aa" in simulations:
         content["aa"] = [{"metric": m.name} | effect(m, *moments["aa"])._asdict() for m in METRICS]
@@ -174,6 +176,12 @@ def _calibration(simulation: Path, result: dict[str, Any], scenario: Scenario) -
         simulation / "log" / "impressions" / "*.parquet", simulation / "log" / "conversions" / "*.parquet",
     )  # fmt: skip
     return [row | {"arm": names[row["arm"]]} for row in rows]
+
+
+def _winners_curse(folder: Path, result: dict[str, Any], scenario: Scenario) -> list[dict[str, Any]]:
+    """Of both arms of the A/B; see `winners_curse_of`."""
+    names = [arm["name"] for arm in result["arms"]]
+    return winners_curse_of(folder / "simulations" / "ab", names, scenario, load_world(scenario, folder / "truth"))
 
 
 def _rows(query: str, *files: Path | int) -> list[dict[str, Any]]:

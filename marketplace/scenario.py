@@ -109,8 +109,11 @@ class CostConfig(Strict):
 
 
 class LogConfig(Strict):
-    """What is kept of the candidates that were not shown."""
+    """What is logged beside what is served anyway."""
 
+    randomised_share: float = Field(
+        0.0, ge=0, le=1, description="share of requests whose winners the first ranker puts in the slots at random"
+    )
     candidate_share: float = Field(0.01, ge=0, le=1, description="share of requests whose whole auction is logged")
 
 

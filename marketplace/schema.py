@@ -12,8 +12,10 @@ def log_schema(world: WorldConfig) -> Schema:
     n_dishes = catalogue.cuisines * catalogue.dishes_per_cuisine
     ads = campaigns.count * campaigns.stores_per_campaign
 
-    def category(name: str, side: Side, cardinality: int) -> Column:
-        return Column(name=name, kind=Kind.CATEGORICAL, dtype="int32", side=side, cardinality=cardinality)
+    def category(name: str, side: Side, cardinality: int, values: tuple[str, ...] = ()) -> Column:
+        return Column(
+            name=name, kind=Kind.CATEGORICAL, dtype="int32", side=side, cardinality=cardinality, values=values
+        )  # fmt: skip
 
     def dense(name: str, side: Side, unit: str) -> Column:
         return Column(name=name, kind=Kind.DENSE, dtype="float32", side=side, unit=unit)
@@ -59,12 +61,13 @@ def log_schema(world: WorldConfig) -> Schema:
                 identity("user", cardinality=population.users),
                 identity("session", "int64"),
                 identity("arm", "int16"),
+                flag("randomised"),
                 category("hour", Side.REQUEST, 24),
                 category("weekday", Side.REQUEST, 7),
                 category("region", Side.REQUEST, population.regions),
                 category("platform", Side.REQUEST, len(population.platform_share)),
                 category("cohort", Side.REQUEST, population.segments),
-                category("surface", Side.REQUEST, len(world.feed.surfaces)),
+                category("surface", Side.REQUEST, len(world.feed.surfaces), tuple(s.name for s in world.feed.surfaces)),
                 category("query", Side.REQUEST, n_dishes),
                 dense("user_orders", Side.REQUEST, "log(1 + orders in the user's history)"),
                 dense("user_clicks", Side.REQUEST, "log(1 + ad clicks since the start)"),
@@ -86,7 +89,7 @@ def log_schema(world: WorldConfig) -> Schema:
                 category("campaign", Side.AD, campaigns.count),
                 category("cuisine", Side.AD, catalogue.cuisines),
                 category("dish", Side.AD, n_dishes),
-                category("goal", Side.AD, len(GOALS)),
+                category("goal", Side.AD, len(GOALS), GOALS),
                 dense("store_price", Side.AD, "log of price level"),
                 dense("store_rating", Side.AD, "stars of customers, standardised"),
                 dense("store_orders", Side.AD, "log(1 + known orders)"),

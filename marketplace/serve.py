@@ -15,8 +15,11 @@ from marketplace.features import Features
 from marketplace.scenario import AuctionConfig, Scenario
 from marketplace.sequences import Recent
 from marketplace.stopwatch import Stopwatch
+from models.bias import Bias
 from models.data import Batch, Predictions
+from synth import draws
 from synth.campaigns import GOALS, PRICINGS
+from synth.draws import Cause
 from synth.retrieval import Pool
 from synth.types import BoolArray, Float32Array, FloatArray, IdArray, IntArray, Requests, Visits
 from synth.world import Minds, World
@@ -26,6 +29,27 @@ _ROWS, _MOST_ROWS = 128, 512  # a thread takes a multiple of the first, up to th
 Mechanism = Callable[[FloatArray, FloatArray, FloatArray], Allocation]  # bid, quality, reserve, each (n, k)
 
 
+class Shuffle(NamedTuple):
+    """Requests whose winners are put in the slots at random, so that what a slot does can be told from what an ad does."""
+
+    share: float = 0.0  # of the requests
+    seed: int = 0
+
+    def chosen(self, request: IntArray) -> BoolArray:
+        """(n,) which of the requests."""
+        return draws.uniform(self.seed, Cause.RANDOMISED, request) < self.share
+
+    def __call__(self, request: IntArray, sold: Allocation) -> Allocation:
+        """Winners of the chosen requests in the order of a draw each, empty slots last; a winner keeps its price."""
+        rows = np.flatnonzero(self.chosen(request)) if self.share else np.empty(0, np.int64)
+        winner, price = sold.winner[rows], sold.price_micros[rows]
+        lot = draws.uniform(self.seed, Cause.SLOT, request[rows, None], np.arange(winner.shape[1]))
+        order = np.argsort(np.where(winner >= 0, lot, 2.0), axis=1, kind="stable")
+        sold.winner[rows] = np.take_along_axis(winner, order, axis=1)
+        sold.price_micros[rows] = np.take_along_axis(price, order, axis=1)
+        return sold
+
+
 class Arm(NamedTuple):
     """What a side of an experiment does its own way."""
 
@@ -33,6 +57,8 @@ class Arm(NamedTuple):
     predict: Callable[[Batch], Predictions]
     mechanism: Mechanism
     device: str = "cpu"  # that it predicts on
+    shuffle: Shuffle = Shuffle()
+    bias: Bias | None = None  # follows the bias of predicted clicks by campaign
 
 
 class Terms(NamedTuple):
@@ -56,8 +82,10 @@ class Scored:
     ad: IdArray  # (n, k) candidates
     campaign: IdArray  # (n, k)
     batch: Batch
-    pctr: Float32Array  # (n, k)
+    raw_pctr: Float32Array  # (n, k) as the arm's model predicts
+    pctr: Float32Array  # (n, k) as it is served, times the factor of an arm's online bias
     pcvr: Float32Array  # (n, k)
+    randomised: BoolArray  # (n,) whose winners are put in the slots at random
     n_slots: int
 
 
@@ -150,8 +178,10 @@ def score(
         ad=ad,
         campaign=np.where(ad >= 0, terms.ad_campaign[ad], np.int32(-1)),
         batch=Batch.stack([batch for batch, _ in done]),
+        raw_pctr=pctr,
         pctr=pctr,
         pcvr=pcvr,
+        randomised=np.stack([arm.shuffle.chosen(requests.id) for arm in arms])[arm_of, np.arange(n)],
         n_slots=len(world.population.slot_effect),
     )
 
@@ -185,6 +215,6 @@ def auction_off(scored: Scored, offers: Offers, rows: IntArray, arms: tuple[Arm,
     winner, price = np.empty(shape, np.int64), np.empty(shape, np.int64)
     for position, arm in enumerate(arms):
         own = np.flatnonzero(scored.arm[rows] == position)
-        sold = arm.mechanism(*(offer[rows[own]] for offer in offers))
+        sold = arm.shuffle(scored.requests.id[rows[own]], arm.mechanism(*(offer[rows[own]] for offer in offers)))
         winner[own], price[own] = sold.winner, sold.price_micros
     return Allocation(winner=winner, price_micros=price)

@@ -66,21 +66,50 @@ class Bin(BaseModel):
     n: int
 
 
+class Curse(BaseModel):
+    """Predicted over true, among the candidates of an arm's auctions and among their winners, with ends of intervals."""
+
+    arm: str
+    task: str
+    auctions: int
+    competed: int
+    won: int
+    candidates: float | None
+    candidates_low: float | None
+    candidates_high: float | None
+    winners: float | None
+    winners_low: float | None
+    winners_high: float | None
+    curse: float | None
+    curse_low: float | None
+    curse_high: float | None
+
+
 class Score(BaseModel):
-    """A model's offline scores on one task and segment."""
+    """A model's offline scores on one task and part of a cohort; of cohort "" the part is all."""
 
     model: str
     kind: str
     task: str
+    cohort: str
     segment: str
+    correct: str
+    true_calibration: float | None
+    effective_share: float | None
+    notes: list[str]
     rows: int
     positives: int
     auc: float | None
     pr_auc: float | None
+    log_loss: float | None
     norm_bce: float | None
     calibration: float | None
+    calibration_p_value: float | None
     ece: float | None
     ece_null: float | None
+    gauc: float | None
+    commonest: float | None
+    effective_scores: float | None
 
 
 class Obtained(BaseModel):
@@ -121,6 +150,7 @@ class Report(BaseModel):
     srm: Split | None = None
     pacing: Pacing | None = None
     calibration: list[Bin] = []
+    winners_curse: list[Curse] = []
     aa: list[Effect] = []
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import simpy
 from auction.types import MICROS
 from marketplace.assignment import Assignment
 from marketplace.counters import Counters, new_counters
+from marketplace.online import new_online
 from marketplace.orders import in_time, organic_orders, remembered
 from marketplace.record import Recorder, Tick
 from marketplace.scenario import Scenario
@@ -26,8 +28,20 @@ from synth.fatigue import tire
 from synth.habits import record_orders
 from synth.retrieval import Pool
 from synth.traffic import daypart_share, expected_share
-from synth.types import CART, CHECKOUT, DAY_MS, DAYPARTS, BoolArray, FloatArray, IntArray, Outcomes, Requests, Visits
-from synth.world import World
+from synth.types import (
+    CART,
+    CHECKOUT,
+    DAY_MS,
+    DAYPARTS,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Outcomes,
+    Requests,
+    Truth,
+    Visits,
+)
+from synth.world import Minds, World
 
 _Process = Generator[simpy.Event]
 _MINUTE_MS = 60_000
@@ -141,6 +155,7 @@ class _Market:
         self.spent_rows: list[FloatArray] = []
         self.planned_rows: list[FloatArray] = []
         self.multiplier_rows: list[FloatArray] = []
+        self.online = new_online(arms, len(self.terms.pricing))
         self.unbilled = 0
         self.served: Counter[str] = Counter()
         self.cpu: Counter[str] = Counter()
@@ -160,6 +175,7 @@ class _Market:
         """Let models see what has been counted, once per publishing interval."""
         while True:
             self.state.features.publish()
+            self.online.publish()
             yield env.timeout(self.scenario.features.publish_minutes * _MINUTE_MS)
 
     def pace(self, env: simpy.Environment) -> _Process:
@@ -214,6 +230,7 @@ class _Market:
             requests, visits, recent, arm_of, self.arms, self.world, state.minds, pool, state.features, self.terms, self.threads,
             self.n_threads, self.cpu,
         )  # fmt: skip
+        scored = self.online.correct(scored)
         offers, shown, placed, state.orders = run_tick(
             scored, until_ms, self.arms, self.world, state.minds, state.ledger, state.orders, self.terms, multiplier,
             self.window, self.threads, self.cpu, self._takes_part(scored, multiplier) if self.pacer.throttles else None,
@@ -227,6 +244,7 @@ class _Market:
         organic = np.flatnonzero((visits.ordered >= 0) & ~displaced)
         unasked = organic_orders(requests.take(organic), visits.take(organic))
         state.features.count_shown(requests.user, shown.ad, shown.outcomes.clicked, self.world.population.slot_effect)
+        self.online.count(scored, shown, self.world.population.slot_effect)
         state.features.count_orders(placed.orders)
         state.features.count_orders(unasked)
         self.spent += spending_of(scored, shown, self.terms)
@@ -234,7 +252,8 @@ class _Market:
             scored, shown, placed, displaced, self.world.population, since_ms=self.first_day * DAY_MS
         )
         watch.lap("count")
-        self.recorder.tick(Tick(scored, offers, shown, placed, multiplier, displaced))
+        truth_of = partial(_truth_of, self.world, state.minds, scored)
+        self.recorder.tick(Tick(scored, offers, shown, placed, multiplier, displaced, truth_of))
         watch.lap("log")
         ties = placed.orders[placed.orders["event"] != CART]  # orders and sign-ups make a store known
         return _Felt(requests, shown.outcomes, remembered(in_time([ties, unasked])))
@@ -258,3 +277,8 @@ class _Market:
             planned_usd=np.stack(self.planned_rows),
             multiplier=np.stack(self.multiplier_rows),
         )
+
+
+def _truth_of(world: World, minds: Minds, scored: Scored, rows: IntArray) -> Truth:
+    """(m, k) of all candidates of the requests at `rows`, while their users have not yet felt what they saw."""
+    return world.chances(scored.requests.take(rows), scored.visits.need[rows], scored.ad[rows], minds)

@@ -21,9 +21,11 @@ def print_report(console: Console, content: dict[str, Any]) -> None:
     console.print(Text(words.headline(content), style="bold"))
     for name, text in words.summary(content).items():
         console.print(Text(f"  {name}: {text}"))
-    parts = []
+    parts: list[RenderableType] = []
     if "readout" in content:
         parts.append(_readout(content["readout"]))
+    if content.get("winners_curse"):
+        parts.append(_winners_curse(content["winners_curse"]))
     parts += [_models(content["models"]), _marginals(content["marginals"])]
     if "aa" in content:
         parts.append(_aa(content["aa"]))
@@ -42,21 +44,54 @@ def print_comparison(console: Console, rows: list[dict[str, Any]], seeds: int) -
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     title = f"AUC on the log's last day with its 95% interval, labels as known by then; {seeds} seed{'s' if seeds > 1 else ''}"
     table = _table(title, ("model",), tuple(cell for task in tasks[:2] for cell in (task, "less the first's")))
-    scored = [f"{score}, {task.split()[0]}" for task in tasks[:2] for score in ("Norm-BCE", "pred/real")]
-    cost = _table("Cost and calibration", ("model",), ("parameters", "train rows/s", "score rows/s", *scored))
+    scored = tuple(
+        f"{score}, {task.split()[0]}" for task in tasks[:2] for score in ("Norm-BCE", "pred/real", "pred/true")
+    )
+    scores = _table("Scores; pred/true is what is served over the truth, where the log has one", ("model",), scored)
+    cost = _table("Cost", ("model",), ("parameters", "train rows/s", "score rows/s"))
     for name in dict.fromkeys(row["model"] for row in rows):
         own = {row["task"]: row for row in rows if row["model"] == name}
         table.add_row(
             name, *(cell for task in tasks[:2] for cell in (_auc(own[task]["auc"]), _auc(own[task]["auc_less_first"], sign=True)))
         )  # fmt: skip
+        names = "norm_bce", "calibration", "true_calibration"
+        scores.add_row(name, *(words.figure(own[task][score]) for task in tasks[:2] for score in names))
         any_task = own[tasks[0]]
         cost.add_row(
             name, f"{any_task['parameters']:,}", f"{any_task['train_rows_per_s']:,.0f}",
             f"{any_task['score_rows_per_s']:,.0f}",
-            *(words.figure(own[task][score]) for task in tasks[:2] for score in ("norm_bce", "calibration")),
         )  # fmt: skip
     console.print()
-    console.print(Group(table, Padding(cost, (1, 0, 0, 0))))
+    console.print(Group(table, Padding(scores, (1, 0, 0, 0)), Padding(cost, (1, 0, 0, 0))))
+    console.print(_warnings(rows))
+
+
+def print_importance(console: Console, content: dict[str, Any]) -> None:
+    """Features by what they are worth to a model, and how models trained on the first of them do."""
+    methods = content["methods"]
+    title = (
+        f"Importance of {len(content['features'])} features to {content['model']}, {content['task']}, on the day before "
+        f"the log's last: loss of the AUC {_auc(content['auc'])}, or mean absolute attribution to the logit"
+    )
+    table = _table(title, ("feature", "side", "kind"), tuple(cell for name in methods for cell in (name, "rank")))
+    for row in sorted(content["features"], key=lambda row: row["rank"][methods[0]]):
+        cells = ((f"{row['importance'][name]:.5f}", str(row["rank"][name])) for name in methods)
+        table.add_row(row["feature"], row["side"], row["kind"], *(cell for pair in cells for cell in pair))
+    parts = [table]
+    if content["kept"]:
+        title = "AUC on the log's last day of models trained on the first features of each order, with its 95% interval"
+        counts = list(dict.fromkeys(row["features"] for row in content["kept"]))
+        kept = _table(title, ("order",), tuple(str(n) for n in counts))
+        for order in dict.fromkeys(row["order"] for row in content["kept"]):
+            kept.add_row(order, *(_auc(row["auc"]) for row in content["kept"] if row["order"] == order))
+        parts.append(kept)
+    console.print()
+    console.print(Group(*(Padding(part, (0, 0, 1, 0)) for part in parts)))
+
+
+def _warnings(rows: list[dict[str, Any]]) -> Text:
+    found = words.warnings(rows)
+    return Text("\n".join(found), style="yellow", end="\n" if found else "")
 
 
 def _auc(interval: tuple[float, float, float] | None, *, sign: bool = False) -> str:
@@ -171,16 +206,33 @@ def _readout(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _models(rows: list[dict[str, Any]]) -> Table:
-    columns = "rows", "positives", "AUC", "PR-AUC", "Norm-BCE", "pred/real", "ECE", "ECE null"
-    table = _table("Models, on the log's last day, labels as known by then", ("model", "task", "segment"), columns)
+def _winners_curse(rows: list[dict[str, Any]]) -> Table:
+    columns = "auctions", "competed", "won", "all that competed", "winners", "winners over all"
+    table = _table("Winner's curse: predicted over true, with 95% intervals", ("arm", "task"), columns)
+    table.add_column("auctions pick")
     for row in rows:
-        scores = (words.figure(row[name]) for name in ("auc", "pr_auc", "norm_bce", "calibration", "ece", "ece_null"))
-        table.add_row(
-            f"{row['model']} ({row['kind']})", row["task"], row["segment"], f"{row['rows']:,}", f"{row['positives']:,}",
-            *scores,
-        )  # fmt: skip
+        ratios = (
+            words.around(*(row[name + end] for end in ("", "_low", "_high")))
+            for name in ("candidates", "winners", "curse")
+        )
+        sizes = (words.count(row[name]) for name in ("auctions", "competed", "won"))
+        table.add_row(row["arm"], row["task"], *sizes, *ratios, words.picked(row))
     return table
+
+
+def _models(rows: list[dict[str, Any]]) -> Group:
+    """A table per model."""
+    names = "auc", "pr_auc", "norm_bce", "calibration", "true_calibration", "ece", "ece_null"
+    columns = "rows", "positives", "AUC", "PR-AUC", "Norm-BCE", "pred/real", "pred/true", "ECE", "ECE null"
+    tables: dict[str, Table] = {}
+    for row in (row for row in rows if row["cohort"] in words.FIRST_COHORTS):
+        table = tables.setdefault(words.model(row), _table(words.model(row), ("task", "segment"), columns))
+        scores = (words.figure(row[name]) for name in names)
+        table.add_row(row["task"], row["segment"], f"{row['rows']:,}", f"{row['positives']:,}", *scores)
+    title = Text(
+        "Models, on the log's last day, labels as known by then; pred/true is what is served over the truth", "bold"
+    )
+    return Group(title, *tables.values(), _warnings(rows))
 
 
 def _marginals(rows: list[dict[str, Any]]) -> Table:

@@ -67,6 +67,18 @@ def interval(low: float | None, high: float | None) -> str:
     return DASH if low is None or high is None else f"[{low:+.2%}, {high:+.2%}]"
 
 
+def around(x: float | None, low: float | None, high: float | None) -> str:
+    """A ratio with both ends of its interval."""
+    return DASH if x is None or low is None or high is None else f"{x:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def picked(row: dict[str, Any]) -> str:
+    """What auctions pick, relative to all that competed: the over-predicted, the under-predicted, or nothing beyond chance."""
+    if row["curse"] is None or row["curse_low"] <= 1 <= row["curse_high"]:
+        return ""
+    return "over-predicted" if row["curse"] > 1 else "under-predicted"
+
+
 def p_value(p: float | None) -> str:
     """Four decimals, down to <0.0001."""
     if p is None:
@@ -140,4 +152,44 @@ def summary(content: dict[str, Any]) -> dict[str, str]:
     rows = [row for row in content.get("readout", []) if row["covered"] is not None]
     if rows:
         out["coverage"] = f"{sum(row['covered'] for row in rows)} of {len(rows)} intervals hold the true lift"
+    if curse := _winners_curse(content.get("winners_curse", [])):
+        out["winner's curse"] = curse
     return out
+
+
+def _winners_curse(rows: list[dict[str, Any]]) -> str:
+    """Predicted over true clicks of winners and of all that competed; empty where no auction was logged whole."""
+    own = [row for row in rows if row["task"] == "click" and row["curse"] is not None]
+    if not own:
+        return ""
+    picks = {picked(row) for row in own} - {""}
+    lead = f"auctions pick what is {' or '.join(sorted(picks))} relative to the rest" if picks else "none beyond chance"
+    figures = (f"{figure(row['winners'])} against {figure(row['candidates'])} in {row['arm']}" for row in own)
+    return f"{lead}; predicted over true clicks of winners against all that competed: {', '.join(figures)}"
+
+
+FIRST_COHORTS = (
+    "",
+    "familiarity",
+)  # of the offline table, shown first: all impressions, and repurchase apart from exploration
+FEW_EFFECTIVE = 0.1  # of the rows, below which weights are said to be uneven
+
+
+def model(row: dict[str, Any]) -> str:
+    """A model of the offline table, with what is corrected."""
+    correct = f", {row['correct']}" if row["correct"] else ""
+    return f"{row['model']} ({row['kind']}{correct})"
+
+
+def warnings(rows: list[dict[str, Any]]) -> list[str]:
+    """What to know of the models of an offline table, a line each."""
+    found = []
+    for row in rows:
+        found += [f"{row['model']}: {note}" for note in row["notes"]]
+        share = row["effective_share"]
+        if share is not None and share < FEW_EFFECTIVE:
+            found.append(
+                f"{row['model']}: the weights of its labels of {row['task']} are so uneven that they tell as much as {share:.1%} "
+                "of them would with equal weights"
+            )
+    return list(dict.fromkeys(found))

@@ -64,8 +64,10 @@ def solve_delay(points: tuple[DelayPoint, ...], factor: FloatArray | None = None
 
 def within(law: DelayLaw, hours: FloatArray, factor: FloatArray, weight: FloatArray | None = None) -> FloatArray:
     """Share of events within `hours` (h,) of the click, the mean over campaigns with factors (c,) and weights (c,)."""
+    return np.average(by_campaign(law, hours, factor), axis=1, weights=weight)
+
+
+def by_campaign(law: DelayLaw, hours: FloatArray, factor: FloatArray) -> FloatArray:
+    """Share (h, c) of events within `hours` (h,) of the click, for campaigns with factors (c,)."""
     slow = -np.expm1(-np.asarray(hours)[:, None] / (law.slow_mean_h * factor))
-    by_campaign = (
-        law.fast_share * -np.expm1(-np.asarray(hours)[:, None] / law.fast_mean_h) + (1 - law.fast_share) * slow
-    )
-    return np.average(by_campaign, axis=1, weights=weight)
+    return law.fast_share * -np.expm1(-np.asarray(hours)[:, None] / law.fast_mean_h) + (1 - law.fast_share) * slow

@@ -91,6 +91,8 @@ class Cause(IntEnum):
     ASSIGNMENT = 96
     LOG_SAMPLE = 97
     PARTICIPATION = 98
+    RANDOMISED = 99
+    SLOT = 100
     NEED = 104
     NEED_DISH = 105
     NEED_SWITCH = 106

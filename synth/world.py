@@ -183,6 +183,14 @@ class World:
         slow = p.campaigns.delay[p.ads.campaign].astype(np.float32)[ad]
         return response.respond(requests, need, p.store_of(ad), slow, minds.habits, minds.fatigue, p.tastes, self.laws)
 
+    def chances(self, requests: Requests, need: IdArray, ad: IdArray, minds: Minds) -> Truth:
+        """The probabilities behind the answers to any ads (n, k), shown or not; of examination, which is a slot's, nothing."""
+        slots = len(self.population.slot_effect)
+        pieces = [
+            self.respond(requests, need, ad[:, a : a + slots], minds)[1] for a in range(0, max(ad.shape[1], 1), slots)
+        ]
+        return Truth(**{f.name: np.concatenate([getattr(p, f.name) for p in pieces], axis=1) for f in fields(Truth)})
+
     def displaced(self, requests: Requests, visits: Visits, bought: BoolArray) -> BoolArray:
         """(n,) organic orders that an order after an ad of the same request, `bought` (n,), takes the place of."""
         return organic.displaced(

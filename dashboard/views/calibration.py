@@ -17,6 +17,24 @@ BINS = (
 )
 
 
+def _ratio(label: str, name: str, help: str = "") -> Column:
+    """A ratio with its interval."""
+    return Column(label, lambda row: words.around(row[name], row[f"{name}_low"], row[f"{name}_high"]), str, help)
+
+
+CURSE = (
+    Column("arm", "arm", text=True),
+    Column("task", "task", text=True),
+    Column("auctions", "auctions", "{:,}".format),
+    Column("competed", "competed", "{:,}".format, "Candidates with a bid."),
+    Column("won", "won", "{:,}".format),
+    _ratio("all that competed", "candidates"),
+    _ratio("winners", "winners"),
+    _ratio("winners over all", "curse", "1 where auctions do not pick what is over-predicted."),
+    Column("auctions pick", words.picked, text=True),
+)
+
+
 def show(run: str, report: dict[str, Any]) -> None:
     """A curve per task, and its bins."""
     st.subheader("Calibration of what each arm won")
@@ -32,6 +50,13 @@ def show(run: str, report: dict[str, Any]) -> None:
             rows = [row for row in report["calibration"] if row["task"] == task]
             with st.expander("Bins"):
                 table(rows, BINS, f"{run}-calibration-{task.replace(' ', '-')}", height=420)
+    if report.get("winners_curse"):
+        st.subheader("Winner's curse")
+        st.caption(
+            "Predicted over true probabilities, over all candidates that competed in the auctions logged whole, and over their "
+            "winners: forecasts that are right on average are too high where they win. Intervals are 95%, by users."
+        )
+        table(report["winners_curse"], CURSE, f"{run}-winners-curse")
 
 
 view(show, "calibration")

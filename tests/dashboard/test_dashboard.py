@@ -173,12 +173,17 @@ def test_calibration_draws_each_task_and_lists_its_bins(see, runs):
 
     rows = report_of(runs)["calibration"]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
-    assert len(at.get("plotly_chart")) == len(at.dataframe) == len(tasks)
+    assert len(at.get("plotly_chart")) == len(at.dataframe) - 1 == len(tasks)
     for i, task in enumerate(tasks):
         own = [row for row in rows if row["task"] == task]
         points = [x for series in drawn(at, i)[1:] for x in numbers(series["x"])]
         assert points == [row["predicted"] for row in own]
         assert list(at.dataframe[i].value["share that happened"]) == [row["real"] for row in own]
+    curse, known = at.dataframe[len(tasks)].value, report_of(runs)["winners_curse"]
+    assert list(curse["won"]) == [row["won"] for row in known]
+    assert list(curse["winners"]) == [
+        words.around(row["winners"], row["winners_low"], row["winners_high"]) for row in known
+    ]
 
 
 def test_pacing_draws_spend_plan_and_multiplier_by_hour(see, runs):
@@ -197,13 +202,26 @@ def test_models_stand_in_pairs_and_every_marginal_has_a_unit(see, runs):
 
     report = report_of(runs)
     scores, market = (table.value for table in at.dataframe)
-    auc = {(f"{r['model']} ({r['kind']})", r["task"], r["segment"]): r["auc"] for r in report["models"]}
+    first = [row for row in report["models"] if row["cohort"] in ("", "familiarity")]
+    auc = {(f"{r['model']} ({r['kind']})", r["task"], r["segment"]): r["auc"] for r in first}
     assert len(scores) == len(auc)
     for row in scores.itertuples():
         assert auc[row.model, row.task, row.segment] == row.AUC
     assert list(scores["segment"][::2]) == list(scores["segment"][1::2])
     assert list(market["asked"]) == [row["asked"] for row in report["marginals"]]
     assert words.DASH not in set(market["unit"])
+
+
+def test_the_cohort_of_the_models_is_chosen_and_all_impressions_stay_beside_it(see, runs):
+    at = see("models")
+    known = list(dict.fromkeys(row["cohort"] for row in report_of(runs)["models"] if row["cohort"]))
+
+    assert at.selectbox(key="cohort").options == known
+    assert at.selectbox(key="cohort").value == "familiarity"
+    at.selectbox(key="cohort").set_value("slot").run()
+    shown = at.dataframe[0].value
+    assert set(shown["segment"]) == {"overall", "0", "1", "2"}
+    assert shown["GAUC"].notna().sum() == (shown["segment"] == "overall").sum() == 6
 
 
 def test_the_download_holds_the_shown_rows_in_full_precision(see, runs, monkeypatch):

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from marketplace.cli import app
 
 TINY = str(Path(__file__).parents[2] / "scenarios" / "tiny.toml")
-COMMANDS = ("generate", "train", "simulate", "compare", "report", "runs", "world", "dashboard")
+COMMANDS = ("generate", "train", "simulate", "compare", "report", "runs", "world", "dashboard", "importance")
 
 
 def call(*args):

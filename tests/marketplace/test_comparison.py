@@ -1,19 +1,20 @@
 """Comparison of models on one log: what is trained, what its intervals say, and what is refused."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from marketplace.cli import app
-from marketplace.comparison import auc_over_seeds, compare_models, days_of
+from marketplace.comparison import auc_over_seeds, compare_models, days_of, scores_over_seeds
 from marketplace.training import Split
 from models.config import GbdtConfig, TwoTowerConfig
 from models.errors import Unusable
 from models.log import read_log
 from models.predictor import load_model
-from models.scores import auc_difference, auc_interval
+from models.scores import auc_difference, auc_interval, score
 from synth.types import DAY_MS
 
 
@@ -59,6 +60,21 @@ def test_a_class_of_one_row_has_no_interval(forecasts):
     label[3] = True
 
     assert auc_over_seeds(p, label) is None
+
+
+def test_scores_over_seeds_are_means_and_of_p_values_twice_the_mean(forecasts):
+    label, p, _ = forecasts
+    p = [1 / (1 + np.exp(-own)) for own in p[:2]]
+    first, second = (score(own, label) for own in p)
+
+    one, both = scores_over_seeds(p[:1], label), scores_over_seeds(p, label)
+
+    assert one == asdict(first)
+    assert both["log_loss"] == pytest.approx((first.log_loss + second.log_loss) / 2)
+    assert both["calibration_p_value"] == pytest.approx(first.calibration_p_value + second.calibration_p_value)
+    perfect = [np.repeat([0.25, 0.75], 40)] * 2
+    assert scores_over_seeds(perfect, np.arange(80) % 4 < np.repeat([1, 3], 40))["calibration_p_value"] == 1.0
+    assert scores_over_seeds(p, np.zeros(4_000, bool))["auc"] is None
 
 
 def test_models_are_trained_on_the_same_days_and_written_with_the_table(finished, tmp_path):
@@ -146,9 +162,10 @@ def test_patience_takes_a_day_of_its_own(finished):
 
     with pytest.raises(Unusable, match=f"has {days} days, training needs 4"):
         Split.of(log, days, [config])
-    split = Split.of(log, days, [TwoTowerConfig(kind="two_tower")])
-    assert split.validation is None
-    assert split.train.stop_ms == (days - 2) * DAY_MS <= split.calibration.time_ms[0]
+    hasty = TwoTowerConfig(kind="two_tower")
+    split = Split.of(log, days, [hasty])
+    assert split.validation(hasty) is None
+    assert split.train(hasty).stop_ms == (days - 2) * DAY_MS <= split.calibration(hasty).time_ms[0]
 
 
 def test_a_network_goes_on_from_yesterdays_and_lightgbm_does_not(finished, tmp_path):
@@ -188,7 +205,7 @@ def test_a_model_that_cannot_be_calibrated_is_named(finished, monkeypatch):
     def backwards(*_):
         raise Unusable("cannot calibrate: the model ranks backwards")
 
-    monkeypatch.setattr("marketplace.comparison.calibrated", backwards)
+    monkeypatch.setattr("marketplace.training.calibrated", backwards)
 
     result = call("train", finished.folder, "--model", "lightgbm")
 

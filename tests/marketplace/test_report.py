@@ -1,14 +1,17 @@
 """The report against the log, computed another way."""
 
+import io
 import json
 import re
 
 import duckdb
 import pytest
+from rich.console import Console
 
 from marketplace import words
 from marketplace.page import render_html
 from marketplace.runs import read_json
+from marketplace.terminal import print_models
 from synth.types import DAY_MS
 
 
@@ -121,6 +124,21 @@ def test_the_page_needs_nothing_beside_it_and_shows_the_same_figures(finished, c
     assert words.percent(metric(content, "CPA")["lift"]) in page
     assert words.headline(content) in page.replace("&#39;", "'")
     assert page.count("plotly-graph-div") == 4
+
+
+def test_the_page_has_cohorts_folded_away_and_the_terminal_has_repurchase_and_exploration_alone(finished, content):
+    page = (finished.folder / "report.html").read_text()
+    console = Console(width=250, record=True, file=io.StringIO())
+    print_models(console, content["models"])
+    printed = console.export_text()
+
+    folded = re.findall(r"<details>.*?</details>", page, re.S)
+    assert [re.search(r"<summary>(\w+) ", part)[1] for part in folded] == ["control", "treatment"]
+    for part in folded:
+        for words_of in ("6 to 12 h", "age of label", "slot", "platform"):
+            assert words_of in part and words_of not in printed
+        assert "repurchase" not in part
+    assert len(re.findall("overall|repurchase|exploration", printed)) == 2 * 3 * 3
 
 
 def test_a_report_without_a_test_renders_what_there_is(content):

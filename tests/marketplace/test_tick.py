@@ -43,7 +43,8 @@ def clear(scored, world, ranker, budget, *, one_by_one):
         some = type(found)(
             requests=found.requests.rows(start, stop), visits=found.visits.rows(start, stop),
             arm=found.arm[start:stop], ad=found.ad[start:stop], campaign=found.campaign[start:stop],
-            batch=found.batch.rows(start, stop), pctr=found.pctr[start:stop], pcvr=found.pcvr[start:stop], n_slots=found.n_slots,
+            batch=found.batch.rows(start, stop), raw_pctr=found.raw_pctr[start:stop], pctr=found.pctr[start:stop],
+            pcvr=found.pcvr[start:stop], randomised=found.randomised[start:stop], n_slots=found.n_slots,
         )  # fmt: skip
         with ThreadPoolExecutor(2) as threads:
             _, shown, done, orders = run_tick(
