@@ -108,9 +108,7 @@ def category(data: Dataset, column: str) -> IdArray:
     place = data.schema.columns(Kind.CATEGORICAL, wanted.side).index(wanted)
     if wanted.side is Side.REQUEST:
         return np.where(data.shown, data.batch.categorical[:, place, None], np.int32(-1))
-    value = np.full(data.shown.shape, -1, np.int32)
-    value[data.shown] = data.batch.ads.categorical[data.batch.row[data.shown], place]
-    return value
+    return data.batch.ad_category(place)
 
 
 def shown_in(source: Source, column: str = "store") -> IntArray:

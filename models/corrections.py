@@ -163,7 +163,7 @@ def _values(data: Dataset, column: int | None) -> IntArray:
     """(n, s) of a category of ads, -1 where there is none."""
     if column is None:
         return np.full(data.batch.row.shape, -1)
-    return np.where(data.shown, data.batch.ads.categorical[data.batch.row, column], -1)
+    return data.batch.ad_category(column)
 
 
 def _ad_column(schema: Schema, setting: str, name: str) -> int | None:

@@ -66,6 +66,10 @@ class Batch:
             slot=self.slot,
         )  # fmt: skip
 
+    def ad_category(self, place: int) -> IdArray:
+        """(n, k) the candidates' values of the ads' categorical column at a place, -1 where there is no candidate."""
+        return np.append(self.ads.categorical[:, place], np.int32(-1))[self.row]  # row -1 is the last
+
     @staticmethod
     def stack(batches: list["Batch"]) -> "Batch":
         """Batches over one table of ads, one after the other."""

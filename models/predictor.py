@@ -166,8 +166,7 @@ def _segment(batch: Batch, columns: tuple[str, ...], column: str) -> IdArray | N
     """(n, k) the candidates' values of a column, -1 where there is none; None for no column."""
     if not column:
         return None
-    of_ad = batch.ads.categorical[:, columns.index(column)]
-    return np.append(of_ad, np.int32(-1))[batch.row]  # row -1 is the last
+    return batch.ad_category(columns.index(column))
 
 
 def save_model(model: Model, predictor: Saved, schema: Schema, folder: Path) -> None:
