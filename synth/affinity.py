@@ -16,7 +16,8 @@ _ON_ORDERS = 0.5  # weight of the wish in the logit of an order, that in the log
 class Tastes(NamedTuple):
     """What the kernels read of the world."""
 
-    seed: int
+    seed: int  # of what lasts
+    luck: int  # seed of what happens
     user_taste: Float32Array  # (U, d)
     user_price_sensitivity: Float32Array  # (U,)
     user_exploration: Float32Array  # (U,)

@@ -60,7 +60,7 @@ def _browse(  # type: ignore[no-untyped-def]
     request, user, time_ms, region, habits, tastes, intent, shelf, cuisine_style, intercepts, law,
     need, query, view, chance, known, ordered, value_micros,
 ):  # fmt: skip
-    seed = tastes.seed
+    seed = tastes.luck
     for i in range(request.size):
         r, u, t = request[i], user[i], time_ms[i]
         need[i] = need_of(tastes, intent, shelf, cuisine_style, region[u], u, r, t)

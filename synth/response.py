@@ -76,7 +76,7 @@ def _answer(  # type: ignore[no-untyped-def]
     examined, clicked, long_clicked, hidden, delay_ms, value_micros,
     p_examination, p_click, p_long, p_hide, p_cart, p_checkout, p_sign_up, p_post_view, is_known,
 ):  # fmt: skip
-    seed = tastes.seed
+    seed = tastes.luck
     for i in range(shown.shape[0]):
         r, u, t = request[i], user[i], time_ms[i]
         effect = examination.effect[surface[i], tastes.user_platform[u]]

@@ -44,7 +44,7 @@ def need_of(
     """
     page = request & _PAGE_MASK
     start = request - page
-    while page > 0 and uniform1(tastes.seed, Cause.NEED_SWITCH, start + page, 0) >= intent.switch:
+    while page > 0 and uniform1(tastes.luck, Cause.NEED_SWITCH, start + page, 0) >= intent.switch:
         page -= 1
     n_cuisines, dims = cuisine_style.shape
     part = daypart_of(time_ms)
@@ -60,12 +60,12 @@ def need_of(
         total[c + 1] = total[c] + (weight if shelf.start[group + tastes.siblings] > shelf.start[group] else 0.0)
     if total[n_cuisines] == 0.0:
         return -1
-    at = uniform1(tastes.seed, Cause.NEED, start + page, 0) * total[n_cuisines]
+    at = uniform1(tastes.luck, Cause.NEED, start + page, 0) * total[n_cuisines]
     cuisine = np.searchsorted(total[1:n_cuisines], at, side="right")
     first = region * shelf.n_dishes + cuisine * tastes.siblings
     low = shelf.total[shelf.start[first]]
     high = shelf.total[shelf.start[first + tastes.siblings]]
-    at = low + uniform1(tastes.seed, Cause.NEED_DISH, start + page, 0) * (high - low)
+    at = low + uniform1(tastes.luck, Cause.NEED_DISH, start + page, 0) * (high - low)
     dish = 0
     while dish < tastes.siblings - 1 and shelf.total[shelf.start[first + dish + 1]] <= at:
         dish += 1

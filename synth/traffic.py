@@ -7,7 +7,7 @@ from numba import njit
 
 from synth.config import SurfaceConfig, TrafficConfig
 from synth.draws import Cause, poisson1, uniform1
-from synth.types import DAY_MS, DAYPARTS, HOUR_MS, FloatArray, IdArray, IntArray, Requests
+from synth.types import DAY_MS, DAYPARTS, HOUR_MS, BoolArray, FloatArray, IdArray, IntArray, Requests
 
 _DAY_BITS = 12  # days, up to 4,095
 _SESSION_BITS = 7  # sessions of one user in one day, up to 127
@@ -58,6 +58,11 @@ def requests_on(
 def session_of(request: IntArray) -> IntArray:
     """What the requests of one session have in common: their id without the page."""
     return request >> _PAGE_BITS
+
+
+def opens_session(request: IntArray) -> BoolArray:
+    """Whether requests are the first of their session."""
+    return request == session_of(request) << _PAGE_BITS
 
 
 def busiest(visits: FloatArray, config: TrafficConfig) -> float:

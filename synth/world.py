@@ -64,7 +64,8 @@ class Population:
     """Who and what exists, before anyone asks how likely anything is."""
 
     config: WorldConfig
-    seed: int
+    seed: int  # of who and what exists, and what lasts: habits, drift
+    luck: int  # seed of what happens: who comes when, looks, clicks, orders
     users: Users
     stores: Stores
     content: Content
@@ -131,6 +132,12 @@ class World:
         """What was solved for, in logits."""
         return self.solved.intercepts
 
+    def with_luck(self, luck: int) -> "World":
+        """The same people, stores and campaigns in another fortnight: all that happens is drawn anew."""
+        p = self.population
+        tastes = p.tastes._replace(luck=np.uint64(luck))  # type: ignore[arg-type]
+        return replace(self, population=replace(p, luck=luck, tastes=tastes))
+
     def minds(self) -> Minds:
         """Users at the start, as a market of long standing has left them."""
         p = self.population
@@ -148,7 +155,7 @@ class World:
         staying = fatigue.staying(minds.fatigue, p.config.fatigue, day * DAY_MS)[:users]
         return traffic.requests_on(
             day, p.users.activity[:users] * staying * self.solved.visits, p.users.daypart[:users], p.config.traffic,
-            p.config.feed.surfaces, p.seed, threads,
+            p.config.feed.surfaces, p.luck, threads,
         )  # fmt: skip
 
     def browse(self, requests: Requests, minds: Minds) -> Visits:
@@ -167,7 +174,7 @@ class World:
             self.solved.familiar, p.config.retrieval.quality, p.config.retrieval.query_weight, p.tastes.siblings
         )
         return retrieval.retrieve(
-            p.seed, requests, p.users.region, p.users.platform, p.users.cohort, p.users.taste, query, minds.habits.store,
+            p.luck, requests, p.users.region, p.users.platform, p.users.cohort, p.users.taste, query, minds.habits.store,
             p.ads.of_store, pool, index, p.config.feed.candidates,
         )  # fmt: skip
 
@@ -194,7 +201,7 @@ class World:
     def displaced(self, requests: Requests, visits: Visits, bought: BoolArray) -> BoolArray:
         """(n,) organic orders that an order after an ad of the same request, `bought` (n,), takes the place of."""
         return organic.displaced(
-            self.population.seed, requests, visits, bought, self.population.config.organic.substitution
+            self.population.luck, requests, visits, bought, self.population.config.organic.substitution
         )
 
     def delay_cdf(
@@ -241,7 +248,7 @@ def populate(config: WorldConfig, seed: int, *, shard: int = SHARD, threads: Exe
     users, habits = _put_together(threads.map(people, starts) if threads else map(people, starts), config)
     _not_too_often(config, users.activity)
     return Population(
-        config=config, seed=seed, users=users, stores=stores, content=make_content(config.content, stores, seed),
+        config=config, seed=seed, luck=seed, users=users, stores=stores, content=make_content(config.content, stores, seed),
         campaigns=campaigns, ads=make_ads(config.campaigns, config.catalogue.stores), habits=habits,
         tastes=_tastes(config, users, stores, seed), shelf=shelves[1], cuisine_style=cuisine_style,
     )  # fmt: skip
@@ -292,6 +299,7 @@ def _tastes(config: WorldConfig, users: Users, stores: Stores, seed: int) -> Tas
     n_platforms = len(config.population.platform_share)
     return Tastes(
         seed=np.uint64(seed),  # type: ignore[arg-type]
+        luck=np.uint64(seed),  # type: ignore[arg-type]
         user_taste=users.taste,
         user_price_sensitivity=users.price_sensitivity,
         user_exploration=users.exploration,

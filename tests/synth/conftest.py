@@ -157,7 +157,8 @@ def indifferent() -> Callable[..., Tastes]:
         zeros = np.zeros(max(users, stores), np.float32)
         ids = np.zeros(max(users, stores), np.int32)
         return Tastes(
-            seed=np.uint64(5), user_taste=np.zeros((users, TASTE_DIMS), np.float32), user_price_sensitivity=zeros[:users],
+            seed=np.uint64(5), luck=np.uint64(5),
+            user_taste=np.zeros((users, TASTE_DIMS), np.float32), user_price_sensitivity=zeros[:users],
             user_exploration=zeros[:users], user_daypart=ids[:users], user_platform=ids[:users],
             store_style=np.zeros((stores, TASTE_DIMS), np.float32), store_click_appeal=zeros[:stores],
             store_purchase_appeal=zeros[:stores], store_log_price=zeros[:stores], store_dish=ids[:stores],

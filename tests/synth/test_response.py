@@ -273,7 +273,7 @@ def test_respond_changes_no_mind(world, minds, requests, visits, shown):
 
 
 def test_another_seed_answers_otherwise(world, minds, requests, visits, shown, answered):
-    tastes = world.population.tastes._replace(seed=np.uint64(12))
+    tastes = world.population.tastes._replace(luck=np.uint64(12))
     store, slow = world.population.store_of(shown), np.ones(shown.shape, np.float32)
 
     again, _ = respond(requests, visits.need, store, slow, minds.habits, minds.fatigue, tastes, world.laws)

@@ -15,6 +15,7 @@ from synth.fatigue import Fatigue
 from synth.types import CHECKOUT, DAY_MS, SIGN_UP, Requests
 from synth.world import Minds, Population, Seen, World, build, populate, rebuild
 
+SEED = 11
 PARTS = ("users", "stores", "content", "campaigns", "ads", "habits", "tastes", "shelf")
 
 
@@ -113,6 +114,59 @@ def test_requests_of_the_first_users_are_those_that_they_make_among_all(world, m
     whole, part = world.requests_on(1, minds), world.requests_on(1, minds, users=300)
 
     assert np.array_equal(whole.id[whole.user < 300], part.id)
+
+
+def fortnight(world: World, minds: Minds, pool) -> dict[str, np.ndarray]:
+    """All that is drawn of a day: who comes, what is looked for and retrieved, how users answer."""
+    requests = world.requests_on(1, minds)
+    visits = world.browse(requests, minds)
+    candidates = world.candidates(requests, visits.query, minds, pool)
+    outcomes, truth = world.respond(requests, visits.need, candidates[:, :4], minds)
+    displaced = world.displaced(requests, visits, np.ones(len(requests), np.bool_))
+    columns = {"candidates": candidates, "displaced": displaced}
+    for part in (requests, visits, outcomes, truth):
+        columns |= {name: getattr(part, name) for name in part.__slots__}
+    return columns
+
+
+def test_another_luck_leaves_people_and_stores_as_they_are_and_draws_anew_what_happens(world, minds):
+    other, pool = world.with_luck(12), world.population.pool(np.ones(len(world.population.ads.store), np.bool_))
+
+    for (name, first), (_, second) in zip(tables(world.population), tables(other.population), strict=True):
+        assert np.array_equal(first, second) == (name != "tastes.luck"), name
+    assert other.population.seed == world.population.seed
+    assert other.solved == world.solved
+    before, after = fortnight(world, minds, pool), fortnight(other, minds, pool)
+    for name in before:
+        assert not np.array_equal(before[name], after[name]), name
+
+
+def test_the_same_visit_has_the_same_chances_and_another_end_in_another_luck(
+    world, minds, requests, visits, shown, answered
+):
+    """A habit's period and part of the day last: were they drawn anew, so were the chances."""
+    outcomes, truth = answered
+    other = world.with_luck(12)
+
+    again, chances = other.respond(requests, visits.need, shown, minds)
+    for name in truth.__slots__:
+        assert np.array_equal(getattr(truth, name), getattr(chances, name)), name
+    for name in outcomes.__slots__:
+        assert not np.array_equal(getattr(outcomes, name), getattr(again, name)), name
+    looked = other.browse(requests, minds)
+    for name in visits.__slots__:
+        assert not np.array_equal(getattr(visits, name), getattr(looked, name)), name
+
+
+def test_the_luck_of_a_world_is_its_seed_until_another_is_given(world, minds):
+    pool = world.population.pool(np.ones(len(world.population.ads.store), np.bool_))
+    plain, same = fortnight(world, minds, pool), fortnight(world.with_luck(SEED), minds, pool)
+
+    assert world.population.luck == world.population.seed == SEED
+    for name in plain:
+        assert np.array_equal(plain[name], same[name]), name
+    back = fortnight(world.with_luck(12).with_luck(SEED), minds, pool)
+    assert all(np.array_equal(plain[name], back[name]) for name in plain)
 
 
 def sessions(requests: Requests) -> int:
