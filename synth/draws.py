@@ -93,6 +93,7 @@ class Cause(IntEnum):
     PARTICIPATION = 98
     RANDOMISED = 99
     SLOT = 100
+    RESPLIT = 103
     NEED = 104
     NEED_DISH = 105
     NEED_SWITCH = 106
