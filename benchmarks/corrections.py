@@ -163,7 +163,7 @@ class Bench:
             scenario, self.world, (model_arm(scenario, "all", model),), everyone(n_users), state, Nobody(), first_day=first,
             days=days, threads=self.threads,
         )  # fmt: skip
-        (moments,) = moments_by_arm(result.counters.table(), everyone(n_users).of_user, 1.0, 1)
+        (moments,) = moments_by_arm(result.counters.table(), everyone(n_users).of_unit, 1.0, 1)
         return moments.mean.tolist()  # type: ignore[no-any-return]
 
 

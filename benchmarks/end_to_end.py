@@ -33,7 +33,7 @@ from marketplace.schema import log_schema
 from marketplace.serve import Arm
 from marketplace.simulate import Result, simulate
 from marketplace.state import State, new_state
-from marketplace.training import ARMS, train
+from marketplace.training import train
 from models.predictor import load_model
 
 
@@ -71,10 +71,8 @@ def main() -> None:
         timed("train", lambda: train(scenario, folder / "log" / "log", folder / "models",
                                      threads=args.threads, progress=lambda name, share: None))  # fmt: skip
         arms = {"linear": linear} | {
-            f"{name} ({getattr(scenario.models, name).kind})": model_arm(
-                scenario, name, load_model(folder / "models" / name)
-            )
-            for name in ARMS
+            f"{name} ({scenario.models[name].kind})": model_arm(scenario, name, load_model(folder / "models" / name))
+            for name in scenario.trained
         }
         results: dict[str, list[Result]] = {name: [] for name in arms}
         for _ in range(args.repeat):

@@ -11,27 +11,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from marketplace.assignment import Assignment, everyone, split_users
+from marketplace.assignment import Assignment, everyone
+from marketplace.before import load_before, save_before
+from marketplace.designs import Reading, quantile_rows, read, splits
 from marketplace.errors import Refused, refusing
 from marketplace.log import COMING, save_coming
-from marketplace.market import first_ranker, load_world, model_arm, open_market, save_world
-from marketplace.metrics import MOMENTS, moments_by_arm
+from marketplace.market import first_ranker, load_world, open_market, save_world, served_arms
 from marketplace.page import render_html
+from marketplace.readings import READINGS, save_readings
 from marketplace.record import LogRecorder
 from marketplace.report import build_report
 from marketplace.runs import SCENARIO, Draft, Run, write_json
 from marketplace.scenario import Scenario, load_scenario
 from marketplace.schema import log_schema
-from marketplace.serve import Arm
+from marketplace.serve import Arm, tested_campaigns
 from marketplace.simulate import Result, Spending, simulate
 from marketplace.state import load_state, new_state, save_state
-from marketplace.training import ARMS, train
+from marketplace.training import train
+from marketplace.trial import budget_by_day, setting, trial
 from models.errors import Unusable
 from models.predictor import load_model
 from synth.errors import Impossible
 from synth.world import World
 
-DESIGNS = ("ab", "aa", "control", "treatment")
 Progress = Callable[[str, float], None]  # what is being done, and the share of it that is done
 
 
@@ -51,17 +53,24 @@ _FILES = {
 
 
 def complete(
-    draft: Draft, source: Run | None, upto: str, designs: Sequence[str], pace: Pace, progress: Progress
+    draft: Draft, source: Run | None, upto: str, designs: Sequence[str] | None, pace: Pace, progress: Progress
 ) -> None:
     """Do every stage up to `upto` ("log", "models" or "report"), or take it over from `source`.
 
     A stage is taken over where `source` did it under the settings that its result depends on.
 
+    Args:
+        designs: Of `Scenario.simulations`, all where None.
+
     Raises:
         Refused: If the scenario cannot be had, or a file that was taken over is damaged: named where it came from.
     """
+    there = draft.scenario.simulations
+    for name in designs or ():
+        if name not in there:
+            raise Refused(f"--design {name!r}: there are {', '.join(there)}")
     try:
-        _stages(draft, source, upto, designs, pace, progress)
+        _stages(draft, source, upto, there if designs is None else designs, pace, progress)
     except Refused as error:
         place = source.folder if source else draft.folder  # the draft is about to be removed
         raise Refused(str(error).replace(str(draft.folder), str(place))) from error
@@ -77,6 +86,8 @@ def _stages(
             return False
         if old.settings_of(stage) != draft.scenario.settings_of(stage):
             return False
+        if stage == "models" and not set(draft.scenario.trained) <= set(source.manifest["stages"]["models"]["train_s"]):
+            return False  # an arm now serves a model that no arm served then
         with refusing(f"run folder {source.folder}", OSError):
             draft.adopt(stage, source, _FILES[stage])
         return True
@@ -106,15 +117,20 @@ def collect_log(draft: Draft, pace: Pace, progress: Progress) -> None:
     market_s = perf_counter() - started
     progress("market", 1.0)
     save_world(world, draft.folder / "truth")
-    state = new_state(scenario, world)
+    state, assignment = new_state(scenario, world), everyone(scenario.world.population.users)
+    budget = budget_by_day(world, 0, scenario.calendar.log_days)
+    days: list[Reading] = []
     with _recorder(scenario, world, draft.folder) as recorder:
         result = simulate(
-            scenario, world, (ranker,), everyone(scenario.world.population.users), state, recorder,
-            first_day=0, days=scenario.calendar.log_days, tick_requests=pace.tick_requests, threads=pace.threads,
+            scenario, world, (ranker,), assignment, state, recorder, first_day=0, days=scenario.calendar.log_days,
+            tick_requests=pace.tick_requests, threads=pace.threads,
+            end_day=lambda counters: days.append(read(counters, assignment, float(budget[: len(days) + 1].sum()))),
             progress=lambda share: progress("log", share),
         )  # fmt: skip
         digest = recorder.digest()
     save_state(state, draft.folder / "state")
+    save_readings(days, draft.folder / "state" / READINGS)
+    save_before(result.counters.table(), draft.folder)
     save_coming(state.orders, draft.folder / COMING)
     draft.stages["log"] = {"digest": digest, "market_s": round(market_s, 2)} | _speed(result)
 
@@ -125,11 +141,11 @@ def _recorder(scenario: Scenario, world: World, folder: Path) -> LogRecorder:
 
 
 def train_models(draft: Draft, pace: Pace, progress: Progress) -> None:
-    """Train and calibrate both arms' models on the log."""
+    """Train and calibrate the arms' models on the log."""
     folder = draft.folder / "models"
     folder.mkdir()
     with refusing("training", Unusable):
-        table = train(
+        table = [] if not draft.scenario.trained else train(
             draft.scenario, draft.folder / "log", folder, threads=pace.threads,
             progress=lambda name, share: progress(f"train {name}", share),
         )  # fmt: skip
@@ -144,58 +160,65 @@ def run_simulations(draft: Draft, designs: Sequence[str], pace: Pace, progress: 
         return
     scenario = draft.scenario
     world = load_world(scenario, draft.folder / "truth")
-    with refusing("simulation", Unusable):
-        models = {name: load_model(draft.folder / "models" / name) for name in ARMS}
-    served = {
-        name: model_arm(scenario, name, model, getattr(scenario.models, name).correct) for name, model in models.items()
-    }
+    arms = arms_of(scenario, draft.folder)
+    before = load_before(draft.folder, tested_campaigns(scenario), world.population)
     (draft.folder / "simulations").mkdir(exist_ok=True)
     for design in designs:
-        arms, assignment = design_of(design, served, scenario)
+        own, assignment = setting(design, arms, scenario, world)
         folder = draft.folder / "simulations" / design
         state = load_state(scenario, world, draft.folder / "state")
         with _recorder(scenario, world, folder) as recorder:
-            result = simulate(
-                scenario, world, arms, assignment, state, recorder,
-                first_day=scenario.calendar.log_days, days=scenario.calendar.test_days,
-                tick_requests=pace.tick_requests, threads=pace.threads,
-                progress=partial(progress, f"simulate {design}"),
+            result, days = trial(
+                scenario, world, own, assignment, state, recorder, before, tick_requests=pace.tick_requests,
+                threads=pace.threads, progress=partial(progress, f"simulate {design}"),
             )  # fmt: skip
             digest = recorder.digest()
-        _keep(result, world, scenario, assignment, {arm.name: arm.device for arm in arms}, folder)
+        _keep(result, days, assignment, own, scenario, world, folder)
         draft.stages["simulations"][design] = {"digest": digest} | _speed(result)
 
 
+def arms_of(scenario: Scenario, folder: Path) -> tuple[Arm, ...]:
+    """The experiment's arms with the models that a run has trained.
+
+    Raises:
+        Refused: If a model is missing or damaged.
+    """
+    with refusing("simulation", Unusable):
+        models = {name: load_model(folder / "models" / name) for name in scenario.trained}
+    return served_arms(scenario, models)
+
+
 def _keep(
-    result: Result, world: World, scenario: Scenario, assignment: Assignment, device: dict[str, str], folder: Path
-) -> None:
+    result: Result, days: list[Reading], assignment: Assignment, arms: tuple[Arm, ...], scenario: Scenario, world: World,
+    folder: Path,
+) -> None:  # fmt: skip
     """Write what a simulation came to, beside its log."""
-    first, days = scenario.calendar.log_days, scenario.calendar.test_days
-    runs = np.stack([world.population.on_air(day).any(axis=0) for day in range(first, first + days)])
-    budget = float((runs * world.population.campaigns.daily_budget_usd).sum())
-    moments = moments_by_arm(result.counters.table(), assignment.of_user, budget, len(assignment.shares))
     content = {
         "arms": [
             {
-                "name": name, "share": share, "device": device[name], "requests": result.requests_by_arm[name],
-                "predict_s": result.cpu_s.get(f"predict {name}", 0.0), "users": own.users, "mean": own.mean.tolist(),
-                "cov": own.cov.tolist(),
+                "name": arm.name, "device": arm.device, "requests": result.requests_by_arm[arm.name],
+                "predict_s": result.cpu_s.get(f"predict {arm.name}", 0.0),
             }
-            for name, share, own in zip(device, assignment.shares, moments, strict=True)
+            for arm in arms
         ],
-        "moments": MOMENTS, "revenue_micros": result.revenue_micros, "unbilled_micros": result.unbilled_micros,
+        "splits": [
+            split._asdict() for split in splits(result, assignment, scenario.experiment.design, world.population.users)
+        ],
+        "quantiles": quantile_rows(result.counters, assignment, [arm.name for arm in arms], scenario.seed),
+        "revenue_micros": result.revenue_micros, "unbilled_micros": result.unbilled_micros,
     }  # fmt: skip
     write_json(folder / "result.json", content)
+    save_readings(days, folder / READINGS)
     _write_spending(result.spending, folder / "spending.parquet")
 
 
 def _write_spending(spending: Spending, path: Path) -> None:
-    """One row per pacing interval and campaign."""
+    """One row per pacing interval and account."""
     n, c = spending.spent_usd.shape
     table = pa.table(
         {
             "start_ms": np.repeat(spending.start_ms, c),
-            "campaign": np.tile(np.arange(c, dtype=np.int32), n),
+            "account": np.tile(np.arange(c, dtype=np.int32), n),
             "spent_usd": spending.spent_usd.ravel(),
             "planned_usd": spending.planned_usd.ravel(),
             "multiplier": spending.multiplier.ravel(),
@@ -220,17 +243,3 @@ def report(draft: Draft, progress: Progress) -> None:
     (draft.folder / "report.html").write_text(render_html(content))
     draft.stages["report"] = {}
     progress("report", 1.0)
-
-
-def design_of(design: str, served: dict[str, Arm], scenario: Scenario) -> tuple[tuple[Arm, ...], Assignment]:
-    """Arms and assignment of one of the four simulations."""
-    n_users = scenario.world.population.users
-    share = scenario.experiment.treatment_share
-    split = split_users(n_users, (1 - share, share), scenario.seed)
-    control, treatment = served["control"], served["treatment"]
-    return {
-        "ab": ((control, treatment), split),
-        "aa": ((control, control._replace(name="control_again")), split),
-        "control": ((control,), everyone(n_users)),
-        "treatment": ((treatment,), everyone(n_users)),
-    }[design]

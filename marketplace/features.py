@@ -14,6 +14,8 @@ from synth.traffic import session_of
 from synth.types import CHECKOUT, DAY_MS, HOUR_MS, Float32Array, FloatArray, IdArray, IntArray, Requests, Visits
 from synth.world import Population
 
+KNOWN_ORDERS = 0  # of the columns of user and ad together
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Features:
@@ -243,5 +245,5 @@ def _cross(
             for h in range(places):
                 if same > 0 and history.store[u, h] == store:
                     since = max(0, time_ms[i] - history.last_ms[u, h])
-                    cross[i, j, 0] = np.log1p(np.float32(history.orders[u, h]))
+                    cross[i, j, KNOWN_ORDERS] = np.log1p(np.float32(history.orders[u, h]))
                     cross[i, j, 1] = np.log1p(np.float32(since) / np.float32(DAY_MS))

@@ -1,6 +1,7 @@
 """The ledger: budgets and charges in int64 micros of USD; the only money that moves."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,10 +24,10 @@ class Settlement(NamedTuple):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Ledger:
-    """Each campaign's budget for the day and what is left of it."""
+    """Each account's budget for the day and what is left of it. An account is a campaign, or an arm's part of its budget."""
 
-    daily: IntArray  # (c,)
-    remaining: IntArray  # (c,)
+    daily: IntArray  # (accounts,)
+    remaining: IntArray  # (accounts,)
     billed: int = 0  # since the ledger was opened
     granted: int = 0  # budgets handed out since then
     lapsed: int = 0  # budgets not spent on their day
@@ -43,7 +44,7 @@ class Ledger:
 
     @property
     def active(self) -> BoolArray:
-        """(c,) True where money is left."""
+        """(accounts,) True where money is left."""
         return self.remaining > 0
 
     def refill(self) -> None:
@@ -52,7 +53,15 @@ class Ledger:
         self.granted += int(self.daily.sum())
         self.remaining[:] = self.daily
 
-    def settle(self, time_ms: IntArray, campaign: IdArray, due: IntArray, orders: Orders, until_ms: int) -> Settlement:
+    def settle(
+        self,
+        time_ms: IntArray,
+        account: IdArray,
+        due: IntArray,
+        orders: Orders,
+        until_ms: int,
+        payer: IdArray | None = None,
+    ) -> Settlement:
         """Charge requests and orders in order of time, until a budget runs out or all are done.
 
         An order placed at the time of a request is charged before it. A request is charged whole: it was auctioned while all
@@ -60,20 +69,32 @@ class Ledger:
 
         Args:
             time_ms: (n,) of the requests, rising.
-            campaign: (n, s) shown, -1 where a slot is empty.
+            account: (n, s) of what is shown, -1 where a slot is empty.
             due: (n, s) micros due at once: impressions and clicks.
-            orders: By time; those before `until_ms` are charged.
+            orders: (m,) by time; those before `until_ms` are charged.
             until_ms: When the next request after these comes.
+            payer: (m,) accounts that pay for the orders; their campaigns where None.
         """
         billed, unbilled = np.zeros_like(due), np.zeros_like(due)
         order_billed = np.zeros(len(orders), np.int64)
         order_unbilled = np.zeros(len(orders), np.int64)
+        if payer is None:
+            payer = orders["campaign"].copy()
         stop, n_orders = settle(
-            self.remaining, time_ms, campaign, due, orders["time_ms"].copy(), orders["campaign"].copy(),
-            orders["price_micros"].copy(), until_ms, billed, unbilled, order_billed, order_unbilled,
+            self.remaining, time_ms, account, due, orders["time_ms"].copy(), payer, orders["price_micros"].copy(), until_ms,
+            billed, unbilled, order_billed, order_unbilled,
         )  # fmt: skip
         self.billed += int(billed.sum()) + int(order_billed.sum())
         return Settlement(stop, billed, unbilled, n_orders, order_billed, order_unbilled)
+
+    def split(self, shares: Sequence[float]) -> "Ledger":
+        """An account per arm and campaign, arm by arm, each with its share of the budget; the last has what rounding leaves."""
+
+        def parts(whole: IntArray) -> IntArray:
+            ends = [np.floor(end * whole).astype(np.int64) for end in np.cumsum(shares)[:-1]]
+            return np.diff(np.stack([np.zeros_like(whole), *ends, whole]), axis=0).ravel()
+
+        return replace(self, daily=parts(self.daily), remaining=parts(self.remaining))
 
 
 def open_ledger(daily_micros: IntArray) -> Ledger:
@@ -85,10 +106,10 @@ def open_ledger(daily_micros: IntArray) -> Ledger:
 def settle(
     remaining: IntArray,
     time_ms: IntArray,
-    campaign: IdArray,
+    account: IdArray,
     due: IntArray,
     order_time: IntArray,
-    order_campaign: IdArray,
+    order_account: IdArray,
     order_price: IntArray,
     until_ms: int,
     billed: IntArray,
@@ -101,7 +122,7 @@ def settle(
     for i in range(time_ms.size + 1):
         now = time_ms[i] if i < time_ms.size else until_ms - 1
         while order < order_time.size and order_time[order] <= now:
-            c = order_campaign[order]
+            c = order_account[order]
             had = remaining[c]
             order_billed[order] = min(had, order_price[order])
             order_unbilled[order] = order_price[order] - order_billed[order]
@@ -112,8 +133,8 @@ def settle(
         if i == time_ms.size:
             break
         ran_out = False
-        for s in range(campaign.shape[1]):
-            c = campaign[i, s]
+        for s in range(account.shape[1]):
+            c = account[i, s]
             if c < 0:
                 continue
             had = remaining[c]

@@ -1,5 +1,6 @@
 """The market: a scenario's world, solved for the figures that the scenario states of it, and the arms that serve it."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from marketplace.assignment import everyone
 from marketplace.errors import Refused
 from marketplace.record import Tick
 from marketplace.runs import read_json, write_json
-from marketplace.scenario import Scenario
+from marketplace.scenario import FIRST_RANKER, ArmConfig, Scenario
 from marketplace.schema import log_schema
-from marketplace.serve import Arm, Shuffle, mechanism_of
+from marketplace.serve import Arm, Shuffle, mechanism_of, withheld_by
 from marketplace.shape import WorldFile
 from marketplace.simulate import simulate
 from marketplace.state import new_state
@@ -95,6 +96,27 @@ def first_ranker(scenario: Scenario) -> Arm:
     model = Model(predictor=linear, kind="linear", click=certain, conversion=certain)
     shuffle = Shuffle(scenario.log.randomised_share, scenario.seed)
     return model_arm(scenario, "first_ranker", model)._replace(shuffle=shuffle)
+
+
+def served_arms(scenario: Scenario, models: Mapping[str, Model]) -> tuple[Arm, ...]:
+    """The experiment's arms, control first; `models` has all that are trained, by name."""
+    n_campaigns = scenario.world.campaigns.count
+    ranker = first_ranker(scenario)._replace(shuffle=Shuffle())
+
+    def served(name: str, config: ArmConfig) -> Arm:
+        which = str(config.model)
+        if which == FIRST_RANKER:
+            arm = ranker._replace(name=name)
+        else:
+            arm = model_arm(scenario, name, models[which], scenario.models[which].correct)
+        withheld = withheld_by(config, n_campaigns)
+        return arm._replace(
+            mechanism=mechanism_of(scenario.auction_of(config), scenario.world.feed.slot_effect),
+            bid_factor=config.bid_factor,
+            withheld=withheld if withheld.any() else None,
+        )
+
+    return tuple(served(name, config) for name, config in scenario.arms.items())
 
 
 def model_arm(scenario: Scenario, name: str, model: Model, correct: CorrectConfig | None = None) -> Arm:

@@ -30,7 +30,7 @@ class Online:
         """Multiply predicted clicks by their factor, and cut them at 1."""
         if all(arm.bias is None for arm in self.arms):
             return scored
-        pctr = scored.raw_pctr * self.factor[scored.arm[:, None], scored.campaign]
+        pctr = scored.raw_pctr * self.factor[scored.side, scored.campaign]
         return replace(scored, pctr=np.minimum(pctr, np.float32(1.0)))
 
     def count(self, scored: Scored, shown: Shown, slot_effect: FloatArray) -> None:
@@ -38,7 +38,7 @@ class Online:
         for position, (arm, waiting) in enumerate(zip(self.arms, self.unpublished, strict=True)):
             if arm.bias is None:
                 continue
-            row, slot = np.nonzero((shown.ad >= 0) & (scored.arm == position)[:, None])
+            row, slot = np.nonzero((shown.ad >= 0) & (shown.arm == position))
             raw = scored.raw_pctr[row, shown.column[row, slot]].astype(np.float64)
             waiting.append((shown.campaign[row, slot], slot_effect[slot] * raw, shown.outcomes.clicked[row, slot]))
 

@@ -19,6 +19,7 @@ ORDER = np.dtype(
         ("campaign", np.int32),
         ("arm", np.int16),
         ("event", np.int8),  # position in EVENTS
+        ("known", np.bool_),  # the user was known to have ordered from the store
         ("attributed", np.bool_),  # the campaign's goal, placed inside the attribution window, both ends included
         ("click_ms", np.int64),  # -1 where the ad was seen and not clicked
         ("shown_ms", np.int64),
@@ -42,6 +43,14 @@ def organic_orders(requests: Requests, visits: Visits) -> Orders:
     orders["time_ms"] = orders["shown_ms"] = requests.time_ms
     orders["event"], orders["value_micros"] = CHECKOUT, visits.value_micros
     return orders
+
+
+def answered(orders: Orders) -> Requests:
+    """The requests that orders go back to, whatever their surface."""
+    user = orders["user"].copy()
+    return Requests(
+        id=orders["request"].copy(), user=user, time_ms=orders["shown_ms"].copy(), surface=np.zeros_like(user)
+    )
 
 
 def remembered(orders: Orders) -> tuple[IntArray, IntArray, IntArray]:

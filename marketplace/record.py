@@ -27,7 +27,7 @@ class Tick(NamedTuple):
     offers: Offers
     shown: Shown
     placed: Placed
-    multiplier: FloatArray  # (c,)
+    multiplier: FloatArray  # (accounts,)
     displaced: BoolArray  # (n,) the organic order did not come, for one after an ad
     truth_of: Callable[[IntArray], Truth]  # by rows (m,): of all candidates, (m, k); while the tick is noted
 
@@ -128,12 +128,12 @@ def _impressions(log: Writer, tick: Tick, sold: tuple[IntArray, ...]) -> None:
         "impressions",
         {
             "request": requests.id[row], "time_ms": requests.time_ms[row], "user": requests.user[row],
-            "arm": scored.arm[row], "slot": slot, "ad": ad,
+            "arm": shown.arm[sold], "slot": slot, "ad": ad,
             **dict(zip(categorical, ads.categorical[ad].T, strict=True)),
             **dict(zip(dense, ads.dense[ad].T, strict=True)),
             **dict(zip(cross, batch.cross[at].T, strict=True)),
             "pctr": scored.pctr[at], "pcvr": scored.pcvr[at], "bid_usd": tick.offers.bid[at], "quality": tick.offers.quality[at],
-            "multiplier": tick.multiplier[shown.campaign[sold]], "price_micros": shown.price_micros[sold],
+            "multiplier": tick.multiplier[shown.account[sold]], "price_micros": shown.price_micros[sold],
             "billed_micros": shown.billed_micros[sold], "unbilled_micros": shown.unbilled_micros[sold],
             "clicked": shown.outcomes.clicked[sold], "long_clicked": shown.outcomes.long_clicked[sold],
             "hidden": shown.outcomes.hidden[sold],
@@ -179,7 +179,7 @@ def _candidates(log: Writer, truth: Writer, tick: Tick, share: float, seed: int)
         {
             "request": scored.requests.id[at[0]], "time_ms": scored.requests.time_ms[at[0]], "rank": rank,
             "ad": scored.ad[at], "pctr": scored.pctr[at], "pcvr": scored.pcvr[at], "bid_usd": tick.offers.bid[at],
-            "quality": tick.offers.quality[at], "multiplier": tick.multiplier[scored.campaign[at]], "slot": slot[pick, rank],
+            "quality": tick.offers.quality[at], "multiplier": tick.multiplier[scored.account[at]], "slot": slot[pick, rank],
         },
     )  # fmt: skip
     real = tick.truth_of(chosen)

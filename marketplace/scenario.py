@@ -5,13 +5,20 @@ import json
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
+from marketplace.assignment import sizes_of
 from marketplace.errors import Refused
 from models.config import GbdtConfig, ModelConfig, NetworkConfig
-from synth.config import Count, NonNegative, Positive, Share, Strict, WorldConfig
+from synth.config import Count, NonNegative, Positive, Strict, WorldConfig
+
+DesignName = Literal["users", "sessions", "requests", "advertisers", "budgets", "switchback", "clusters"]
+DESIGN_NAMES = get_args(DesignName)
+MechanismName = Literal["gsp", "first_price", "vcg", "second_price"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+CONTROL, FIRST_RANKER = "control", "first_ranker"  # names of an arm, and of a model that is not trained
 
 
 class CalendarConfig(Strict):
@@ -26,7 +33,7 @@ class CalendarConfig(Strict):
 class AuctionConfig(Strict):
     """How slots are sold."""
 
-    mechanism: Literal["gsp", "first_price", "vcg", "second_price"] = Field(
+    mechanism: MechanismName = Field(
         "gsp", description="second_price for one slot only; vcg and second_price for squash 1 only"
     )
     squash: float = Field(1.0, ge=0, le=1)
@@ -86,17 +93,77 @@ class FirstRankerConfig(Strict):
     conversion: WeightsConfig
 
 
-class ModelsConfig(Strict):
-    """What the arms predict with."""
+Withhold = Annotated[
+    Annotated[Literal["none", "all"], Tag("word")] | Annotated[list[Annotated[int, Field(ge=0)]], Tag("ids")],
+    Discriminator(lambda given: "ids" if isinstance(given, list) else "word"),  # so that one rule is quoted, not both
+]
 
-    control: ModelConfig
-    treatment: ModelConfig
+
+class ArmConfig(Strict):
+    """What a side of the experiment does its own way."""
+
+    share: float | None = Field(
+        None, gt=0, lt=1, description="of the units; by default an equal part of what the other arms leave"
+    )
+    model: str | None = Field(
+        None,
+        description="a name in [models], or first_ranker; by default that of the arm's name, else the control arm's",
+    )
+    bid_factor: Positive = Field(1.0, description="all bids times this")
+    mechanism: MechanismName | None = Field(None, description="instead of auction.mechanism")
+    squash: float | None = Field(None, ge=0, le=1, description="instead of auction.squash")
+    withhold: Withhold = Field(
+        "none", description="campaigns whose ads are not shown, though they take part in the auctions (ghost ads)"
+    )
+
+
+class StageConfig(Strict):
+    """A stage of a ramp."""
+
+    days: Count
+    share: float = Field(gt=0, lt=1, description="of all arms but control together, in proportion to their shares")
 
 
 class ExperimentConfig(Strict):
-    """How the test is read."""
+    """Who is in which arm, and how the test is read."""
 
-    treatment_share: Share = 0.5
+    design: DesignName = Field(
+        "users", description="what is split at random; budgets: users, and every campaign's budget with them"
+    )
+    arms: dict[Name, ArmConfig] = Field(
+        {}, description="control comes first; every model is an arm of its own name, others are named here"
+    )
+    block_minutes: int = Field(240, ge=1, description="switchback: length of a block of time")
+    burn_in_minutes: int = Field(0, ge=0, description="switchback: first part of a block, which is not read")
+    cluster: Literal["region", "cohort"] = Field("region", description="clusters: users of one are in one arm")
+    ramp: list[StageConfig] = Field(
+        [], description="users: shares that rise from stage to stage; the arms' own if empty"
+    )
+    adjust: Literal["none", "cuped", "strata"] = Field(
+        "none", description="by what units did in the log: CUPED, or post-stratification by how active they were"
+    )
+    monitor: Literal["fixed", "pocock", "obrien_fleming", "msprt"] = Field(
+        "fixed", description="how intervals allow for being read every day; fixed: they are read once, at the end"
+    )
+    msprt_scale: Positive = Field(0.05, description="msprt: standard deviation of the lifts that are expected")
+
+    @model_validator(mode="after")
+    def _reads_what_it_splits(self) -> Self:
+        if self.ramp and self.design != "users":
+            raise ValueError(f"ramp has {len(self.ramp)} stages, design must be users, not {self.design}")
+        shares = [stage.share for stage in self.ramp]
+        if shares != sorted(shares):
+            raise ValueError(f"ramp has shares {', '.join(f'{s:g}' for s in shares)}, they must not fall")
+        if self.burn_in_minutes >= self.block_minutes:
+            raise ValueError(
+                f"burn_in_minutes is {self.burn_in_minutes}, it must be under block_minutes, {self.block_minutes}"
+            )
+        if self.adjust != "none" and (self.ramp or self.design not in ("users", "budgets", "clusters")):
+            design = "a ramp" if self.ramp else self.design
+            raise ValueError(f"adjust is {self.adjust}, it must be none for {design}: a unit's past is not known there")
+        if self.adjust == "strata" and self.design == "clusters":
+            raise ValueError("adjust is strata, it must be none or cuped for clusters: they are too few for strata")
+        return self
 
 
 class CostConfig(Strict):
@@ -117,13 +184,15 @@ class LogConfig(Strict):
     candidate_share: float = Field(0.01, ge=0, le=1, description="share of requests whose whole auction is logged")
 
 
+DESIGNS = ("ab", "aa")  # simulations beside those of one arm for everyone
+
 _LATER = {"log": {"models", "experiment", "cost"}, "models": {"experiment", "cost"}, "simulations": {"cost"}}
 
 
 class Scenario(Strict):
     """A market and an experiment on it."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+    name: Name
     description: str = ""
     seed: int = Field(ge=0, lt=2**63)
     world: WorldConfig
@@ -133,7 +202,7 @@ class Scenario(Strict):
     features: FeaturesConfig = FeaturesConfig()
     first_ranker: FirstRankerConfig
     log: LogConfig = LogConfig()
-    models: ModelsConfig
+    models: dict[Name, ModelConfig] = Field({})
     experiment: ExperimentConfig = ExperimentConfig()
     cost: CostConfig = CostConfig()
 
@@ -142,17 +211,129 @@ class Scenario(Strict):
         settings = self.model_dump(mode="json", exclude={"name", "description", *_LATER[stage]})
         if stage != "simulations":
             del settings["calendar"]["test_days"]
+        else:  # shares and models that are given and those that are understood are the same
+            settings["experiment"]["arms"] = {name: arm.model_dump(mode="json") for name, arm in self.arms.items()}
         return settings
+
+    @property
+    def arms(self) -> dict[str, ArmConfig]:
+        """All arms, control first, with their shares and models."""
+        given = {CONTROL: ArmConfig(), **dict.fromkeys(self.models, ArmConfig())} | self.experiment.arms
+        shares = [arm.share for arm in given.values()]
+        rest = 1.0 - sum(share for share in shares if share is not None)
+        default, usual = rest / max(shares.count(None), 1), given[CONTROL].model or CONTROL
+        return {
+            name: arm.model_copy(
+                update={
+                    "share": default if arm.share is None else arm.share,
+                    "model": arm.model or (name if name in self.models else usual),
+                }
+            )
+            for name, arm in given.items()
+        }  # fmt: skip
+
+    @property
+    def simulations(self) -> tuple[str, ...]:
+        """Of the experiment: the test, the same test of equal arms, and a world for each arm."""
+        return (*DESIGNS, *self.arms)
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the models that arms serve and that are trained."""
+        return list(dict.fromkeys(str(arm.model) for arm in self.arms.values() if arm.model != FIRST_RANKER))
+
+    def auction_of(self, arm: ArmConfig) -> AuctionConfig:
+        """The auction as an arm holds it."""
+        own = {"mechanism": arm.mechanism, "squash": arm.squash}
+        return self.auction.model_copy(update={name: value for name, value in own.items() if value is not None})
 
     @model_validator(mode="after")
     def _sells_what_there_is(self) -> Self:
-        mechanism, slots = self.auction.mechanism, len(self.world.feed.slot_effect)
-        if mechanism == "second_price" and slots > 1:
-            raise ValueError(f"auction.mechanism is second_price, it must be another one where slots are {slots}")
-        if mechanism in ("vcg", "second_price") and self.auction.squash != 1:
-            raise ValueError(f"auction.squash is {self.auction.squash:g}, it must be 1 under {mechanism}")
-        if self.pacing.pacer == "pace" and mechanism != "first_price":
-            raise ValueError(f"pacing.pacer is pace, auction.mechanism must be first_price, not {mechanism}")
+        slots = len(self.world.feed.slot_effect)
+        for name, arm in self.arms.items():
+            auction = self.auction_of(arm)
+            where = f"experiment.arms.{name}" if arm.mechanism or arm.squash is not None else "auction"
+            if auction.mechanism == "second_price" and slots > 1:
+                raise ValueError(f"{where}.mechanism is second_price, it must be another one where slots are {slots}")
+            if auction.mechanism in ("vcg", "second_price") and auction.squash != 1:
+                raise ValueError(f"{where}.squash is {auction.squash:g}, it must be 1 under {auction.mechanism}")
+            if self.pacing.pacer == "pace" and auction.mechanism != "first_price":
+                raise ValueError(
+                    f"pacing.pacer is pace, {where}.mechanism must be first_price, not {auction.mechanism}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _has_arms_to_split(self) -> Self:
+        arms = self.arms
+        if len(arms) < 2:
+            raise ValueError("experiment.arms has control only, it must have another arm")
+        for name, arm in arms.items():
+            if name in DESIGNS:
+                raise ValueError(f"experiment.arms.{name}: an arm must not be named {' or '.join(DESIGNS)}")
+            if arm.model != FIRST_RANKER and arm.model not in self.models:
+                raise ValueError(
+                    f"experiment.arms.{name}.model is {arm.model}, it must be one of "
+                    f"{', '.join([*self.models, FIRST_RANKER])}"
+                )
+            outside = (
+                [c for c in arm.withhold if c >= self.world.campaigns.count] if isinstance(arm.withhold, list) else []
+            )
+            if outside:
+                raise ValueError(
+                    f"experiment.arms.{name}.withhold has campaign {outside[0]}, they are 0 to {self.world.campaigns.count - 1}"
+                )
+        shares = [float(arm.share or 0.0) for arm in arms.values()]
+        if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+            written = ", ".join(f"{name} {share:g}" for name, share in zip(arms, shares, strict=True))
+            raise ValueError(f"experiment.arms have shares {written}, they must be positive and add up to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _has_time_for_its_design(self) -> Self:
+        own, days = self.experiment, self.calendar.test_days
+        if own.ramp and sum(stage.days for stage in own.ramp) != days:
+            raise ValueError(
+                f"experiment.ramp has stages of {sum(stage.days for stage in own.ramp)} days, they must be the "
+                f"{days} of calendar.test_days"
+            )
+        if own.design == "switchback":
+            for name in ("block_minutes", "burn_in_minutes"):
+                if getattr(own, name) % self.pacing.interval_minutes:
+                    raise ValueError(
+                        f"experiment.{name} is {getattr(own, name)}, it must be a multiple of pacing.interval_minutes, "
+                        f"{self.pacing.interval_minutes}: nothing that is decided once per interval can switch within"
+                    )
+            if days * 1440 % own.block_minutes:
+                raise ValueError(
+                    f"experiment.block_minutes is {own.block_minutes}, it must divide the {days} days of the test"
+                )
+        if own.design == "advertisers":
+            for name, arm in self.arms.items():
+                for key in ("mechanism", "squash", "withhold"):
+                    if getattr(arm, key) not in (None, "none", []):
+                        raise ValueError(
+                            f"experiment.arms.{name}.{key} is {getattr(arm, key)}, it must not be set where experiment.design is "
+                            "advertisers: arms meet in one auction"
+                        )
+        return self
+
+    @model_validator(mode="after")
+    def _has_units_for_every_arm(self) -> Self:
+        own, world = self.experiment, self.world
+        units = {
+            "switchback": (self.calendar.test_days * 1440 // own.block_minutes, "blocks of time"),
+            "clusters": (
+                world.population.regions if own.cluster == "region" else world.population.segments,
+                "clusters",
+            ),
+            "advertisers": (world.campaigns.count, "campaigns"),
+        }
+        if own.design in units:
+            try:
+                sizes_of([float(arm.share or 0.0) for arm in self.arms.values()], *units[own.design])
+            except ValueError as error:
+                raise ValueError(f"experiment.design is {own.design}: {error}") from None
         return self
 
     @model_validator(mode="after")
@@ -209,9 +390,12 @@ def _lay_over(tree: dict[str, Any], override: str) -> None:
     tree[leaf] = value
 
 
+_TAGS = "lightgbm", "network", "word", "ids"  # of what a setting can be, in pydantic's places
+
+
 def _first_line(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    place = [part for part in first["loc"] if part not in ("lightgbm", "network")]
+    place = [part for part in first["loc"] if part not in _TAGS]
     where = ".".join(str(part) for part in place)
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(place[-1]), _names(first["loc"][:-1]), n=1, cutoff=0.0)
@@ -230,6 +414,8 @@ def _names(place: tuple[int | str, ...]) -> list[str]:
     for part in place:
         if part in kinds:
             section = kinds[str(part)]
+        elif get_origin(section) is dict:
+            section = get_args(section)[1]
         elif isinstance(section, type) and issubclass(section, BaseModel) and part in section.model_fields:
             section = section.model_fields[str(part)].annotation
     if isinstance(section, type) and issubclass(section, BaseModel):

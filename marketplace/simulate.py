@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,7 @@ from synth.draws import Cause
 from synth.fatigue import tire
 from synth.habits import record_orders
 from synth.retrieval import Pool
-from synth.traffic import daypart_share, expected_share
+from synth.traffic import daypart_share, expected_share, opens_session
 from synth.types import (
     CART,
     CHECKOUT,
@@ -50,7 +50,7 @@ _BLOCK = 512  # requests whose views are drawn at once
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Spending:
-    """Spend against plan, one row per pacing interval and campaign: (t, c)."""
+    """Spend against plan, one row per pacing interval and account: (t, accounts)."""
 
     start_ms: IntArray  # (t,)
     spent_usd: FloatArray  # billed, and for CPA the charges expected from the interval's clicks
@@ -63,6 +63,7 @@ class Result:
     """What came of a simulation."""
 
     counters: Counters
+    others: list[Counters]  # by the further assignments
     spending: Spending
     revenue_micros: int
     unbilled_micros: int
@@ -70,6 +71,7 @@ class Result:
     wall_s: float
     cpu_s: dict[str, float]  # by stage
     requests_by_arm: dict[str, int]
+    sessions_by_arm: dict[str, int]  # by the arm of their first request
 
 
 def simulate(
@@ -85,6 +87,8 @@ def simulate(
     tick_requests: int = 2048,
     threads: int = 2,
     users: int | None = None,
+    also: Sequence[Assignment] = (),
+    end_day: Callable[[Counters], None] = lambda counters: None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Result:
     """Run the market from `state`, which moves on, for `days` days.
@@ -94,16 +98,22 @@ def simulate(
         assignment: Which arm serves which request.
         recorder: Is told of every tick.
         users: Only users with a lower id come, all where None.
+        also: Further assignments to count by, as if requests had been served under them: what equal arms would have read.
+        end_day: Is told of the counters as they stand at the end of each day.
         tick_requests: Most requests served at once; changes speed and memory, and nothing else.
         threads: Threads that score requests; likewise.
         progress: Called with the share of the days done.
     """
     started = time.perf_counter()
     billed = state.ledger.billed
+    if assignment.of_account is not None:
+        state.ledger = state.ledger.split(assignment.shares[0])
+        state.pacing = np.concatenate([state.pacing] * assignment.arms)
     with ThreadPoolExecutor(threads) as pool:
         market = _Market(
             scenario=scenario, world=world, arms=arms, assignment=assignment, state=state, recorder=recorder, threads=pool,
-            n_threads=threads, first_day=first_day, days=days, tick_requests=tick_requests, users=users, progress=progress,
+            n_threads=threads, first_day=first_day, days=days, tick_requests=tick_requests, users=users, also=also,
+            end_day=end_day, progress=progress,
         )  # fmt: skip
         env = simpy.Environment(initial_time=first_day * DAY_MS)
         # at one moment they act in this order, which SimPy keeps: the longer the interval, the earlier it was scheduled
@@ -115,10 +125,12 @@ def simulate(
             process.close()  # else it would hold the market, and the market it, until the garbage is collected
         market.end_interval()
         recorder.end_day(first_day + days - 1)
+        end_day(market.counters)
     return Result(
-        counters=market.counters, spending=market.spending(), revenue_micros=state.ledger.billed - billed,
-        unbilled_micros=market.unbilled, n_requests=sum(market.served.values()),
+        counters=market.counters, others=market.others, spending=market.spending(), revenue_micros=state.ledger.billed - billed,
+        unbilled_micros=market.unbilled, n_requests=market.n_requests,
         wall_s=time.perf_counter() - started, cpu_s=dict(market.cpu), requests_by_arm=dict(market.served),
+        sessions_by_arm=dict(market.sessions),
     )  # fmt: skip
 
 
@@ -136,28 +148,34 @@ class _Market:
     def __init__(
         self, *, scenario: Scenario, world: World, arms: tuple[Arm, ...], assignment: Assignment, state: State,
         recorder: Recorder, threads: Executor, n_threads: int, first_day: int, days: int, tick_requests: int, users: int | None,
-        progress: Callable[[float], None],
+        also: Sequence[Assignment], end_day: Callable[[Counters], None], progress: Callable[[float], None],
     ) -> None:  # fmt: skip
         population = world.population
         self.scenario, self.world, self.arms, self.assignment, self.state = scenario, world, arms, assignment, state
         self.recorder, self.threads, self.n_threads, self.tick_requests = recorder, threads, n_threads, tick_requests
         self.first_day, self.days, self.users, self.progress = first_day, days, users, progress
+        self.tell = end_day
         self.interval_ms = scenario.pacing.interval_minutes * _MINUTE_MS
         view_ms = int(scenario.auction.view_attribution_days * DAY_MS)
         self.window = Window(int(scenario.auction.attribution_days * DAY_MS), view_ms or -1)
-        self.terms = campaign_terms(scenario, world)
+        self.terms = campaign_terms(scenario, world, [arm.bid_factor for arm in arms])
         self.pacer = pacer_of(scenario.pacing)
-        self.counters = new_counters(len(population.users.region))
+        self.counters = new_counters(assignment.rows, population, self.terms.tested)
+        self.others = [new_counters(a.rows, population, self.terms.tested, a.of_request) for a in also]
         self.today = world.requests_on(first_day, state.minds, 1).rows(0, 0)
-        self.spent = np.zeros(len(self.terms.pricing), np.int64)
-        self.plan = np.zeros(len(self.terms.pricing))
-        self.on_air = np.ones((DAYPARTS, len(self.terms.pricing)), np.bool_)
+        self.markets = 1 if assignment.of_account is None else len(arms)  # that have budgets of their own
+        n_campaigns = len(population.campaigns.bid_usd)
+        self.spent = np.zeros(len(state.ledger.daily), np.int64)
+        self.plan = np.zeros(n_campaigns)
+        self.on_air = np.ones((DAYPARTS, n_campaigns), np.bool_)
         self.spent_rows: list[FloatArray] = []
         self.planned_rows: list[FloatArray] = []
         self.multiplier_rows: list[FloatArray] = []
-        self.online = new_online(arms, len(self.terms.pricing))
+        self.online = new_online(arms, n_campaigns)
+        self.n_requests = 0
         self.unbilled = 0
         self.served: Counter[str] = Counter()
+        self.sessions: Counter[str] = Counter()
         self.cpu: Counter[str] = Counter()
 
     def keep_days(self, env: simpy.Environment) -> _Process:
@@ -166,6 +184,7 @@ class _Market:
             day = env.now // DAY_MS
             if day > self.first_day:
                 self.recorder.end_day(day - 1)
+                self.tell(self.counters)
             self.state.ledger.refill()
             self.on_air = self.world.population.on_air(day)
             self.today = self.world.requests_on(day, self.state.minds, self.users, self.threads)
@@ -193,51 +212,56 @@ class _Market:
     def end_interval(self) -> None:
         """Hold the interval's spend against its plan."""
         state, budget = self.state, self.state.ledger.daily / MICROS
+        plan = np.tile(self.plan, self.markets)
         self.spent_rows.append(self.spent / MICROS)
-        self.planned_rows.append(budget * self.plan)
+        self.planned_rows.append(budget * plan)
         self.multiplier_rows.append(self.pacer.multiplier(state.pacing))
         share = np.divide(self.spent_rows[-1], budget, out=np.zeros_like(budget), where=budget > 0)
-        state.pacing = self.pacer.update(state.pacing, share, self.plan)
+        state.pacing = self.pacer.update(state.pacing, share, plan)
         self.spent = np.zeros_like(self.spent)
 
     def serve(self, env: simpy.Environment) -> _Process:
         """Serve the requests of each pacing interval, then let users feel what they saw and remember what they ordered."""
         while True:
             population, minds = self.world.population, self.state.minds
-            pool = population.pool(self.state.ledger.active[self.terms.ad_campaign] & population.live(env.now))
+            active, live = self.state.ledger.active.reshape(self.markets, -1), population.live(env.now)
+            pools = tuple(population.pool(own[self.terms.ad_campaign] & live) for own in active)
             end = env.now + self.interval_ms
             first, last = np.searchsorted(self.today.time_ms, [env.now, end])
             seen: list[_Felt] = []
             for start in range(first, max(last, first + 1), self.tick_requests):
                 stop = min(start + self.tick_requests, last)
                 until = int(self.today.time_ms[stop]) if stop < last else end
-                seen.append(self._tick(self.today.rows(start, stop), until, pool))
+                seen.append(self._tick(self.today.rows(start, stop), until, pools))
             for felt in seen:
                 tire(minds.fatigue, self.world.laws.tiring, felt.requests, felt.outcomes)
                 record_orders(minds.habits, *felt.orders)
             self.progress((end / DAY_MS - self.first_day) / self.days)
             yield env.timeout(self.interval_ms)
 
-    def _tick(self, requests: Requests, until_ms: int, pool: Pool) -> _Felt:
+    def _tick(self, requests: Requests, until_ms: int, pools: tuple[Pool, ...]) -> _Felt:
         """Serve some requests, book what came of them, and give what users will remember."""
         state, multiplier = self.state, self.pacer.multiplier(self.state.pacing)
-        arm_of = self.assignment.of_request(requests)
         watch = Stopwatch(self.cpu)
         visits = self._browse(requests)
         recent = state.features.see(requests, visits)
         watch.lap("browse")
         scored = score(
-            requests, visits, recent, arm_of, self.arms, self.world, state.minds, pool, state.features, self.terms, self.threads,
-            self.n_threads, self.cpu,
+            requests, visits, recent, self.assignment, self.arms, self.world, state.minds, pools, state.features,
+            self.terms, self.threads, self.n_threads, self.cpu,
         )  # fmt: skip
         scored = self.online.correct(scored)
         offers, shown, placed, state.orders = run_tick(
             scored, until_ms, self.arms, self.world, state.minds, state.ledger, state.orders, self.terms, multiplier,
-            self.window, self.threads, self.cpu, self._takes_part(scored, multiplier) if self.pacer.throttles else None,
+            self.window, self.threads, self.cpu,
+            self._takes_part(scored, multiplier) if self.pacer.throttles else None, self.assignment.of_account,
         )  # fmt: skip
         watch = Stopwatch(self.cpu)
         for position, arm in enumerate(self.arms):
-            self.served[arm.name] += int((arm_of == position).sum())
+            everyone_served = self.assignment.of_campaign is not None  # for ads of the arm's campaigns
+            self.served[arm.name] += len(requests) if everyone_served else int((scored.arm == position).sum())
+            self.sessions[arm.name] += int((scored.arm[opens_session(requests.id)] == position).sum())
+        self.n_requests += len(requests)
         self.unbilled += int(shown.unbilled_micros.sum() + placed.unbilled_micros.sum())
         bought = np.any(shown.outcomes.delay_ms[:, :, CHECKOUT] >= 0, axis=1)
         displaced = self.world.displaced(requests, visits, bought)
@@ -247,10 +271,11 @@ class _Market:
         self.online.count(scored, shown, self.world.population.slot_effect)
         state.features.count_orders(placed.orders)
         state.features.count_orders(unasked)
-        self.spent += spending_of(scored, shown, self.terms)
-        self.counters.count_tick(
-            scored, shown, placed, displaced, self.world.population, since_ms=self.first_day * DAY_MS
-        )
+        self.spent += spending_of(scored, shown, self.terms, len(self.spent))
+        for counters in (self.counters, *self.others):
+            counters.count_tick(
+                scored, shown, placed, displaced, self.world.population, since_ms=self.first_day * DAY_MS
+            )
         watch.lap("count")
         truth_of = partial(_truth_of, self.world, state.minds, scored)
         self.recorder.tick(Tick(scored, offers, shown, placed, multiplier, displaced, truth_of))
@@ -265,9 +290,9 @@ class _Market:
         return Visits.stack(list(self.threads.map(lambda a: world.browse(requests.rows(a, a + _BLOCK), minds), starts)))
 
     def _takes_part(self, scored: Scored, probability: FloatArray) -> BoolArray:
-        """(n, k) candidates whose campaign is drawn to take part; a campaign's ads in a request share their lot."""
+        """(n, k) candidates whose account is drawn to take part; a campaign's ads in a request share their lot."""
         lot = draws.uniform(self.scenario.seed, Cause.PARTICIPATION, scored.requests.id[:, None], scored.campaign)
-        return lot < probability[scored.campaign]
+        return lot < probability[scored.account]
 
     def spending(self) -> Spending:
         n = len(self.spent_rows)

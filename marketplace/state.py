@@ -1,18 +1,17 @@
 """State: all that a simulation carries from one moment to the next, in memory and on disk."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from auction import to_micros
 from auction.pacing import Pacer, dual_descent, hard_stop, pace, pid, throttling, unpaced
-from marketplace.errors import Refused
+from marketplace.errors import DAMAGED, Refused
 from marketplace.features import Features, new_features
 from marketplace.ledger import Ledger, open_ledger
-from marketplace.orders import Orders, no_orders
+from marketplace.orders import ORDER, Orders, no_orders
 from marketplace.scenario import PacingConfig, Scenario
 from synth.fatigue import Fatigue
 from synth.habits import Habits
@@ -50,6 +49,16 @@ class State:
             minds=self.minds.copy(), features=self.features.copy(), ledger=self.ledger.copy(),
             pacing=self.pacing.copy(), orders=self.orders.copy(),
         )  # fmt: skip
+
+    def of_first(self, users: int) -> "State":
+        """For the first users alone, with their part of the budgets and the orders that they have placed; moves on with it."""
+        share = users / len(self.minds.habits.store)
+        ledger = replace(
+            self.ledger,
+            daily=np.floor(share * self.ledger.daily).astype(np.int64),
+            remaining=np.floor(share * self.ledger.remaining).astype(np.int64),
+        )
+        return replace(self, ledger=ledger, orders=self.orders[self.orders["user"] < users])
 
 
 def new_state(scenario: Scenario, world: World, budget_share: float = 1.0) -> State:
@@ -109,8 +118,10 @@ def load_state(scenario: Scenario, world: World, folder: Path) -> State:
         for name in _COUNTERS:
             setattr(state.features, name, arrays[name])
         state.ledger.remaining, state.pacing, state.orders = arrays["remaining"], arrays["pacing"], arrays["orders"]
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+    except DAMAGED as error:
         raise Refused(f"{folder / _FILE} is missing or damaged: {error}") from None
+    if state.orders.dtype != ORDER:
+        raise Refused(f"{folder / _FILE} is of another version: its orders have other columns")
     if state.minds.habits.store.shape != population.habits.store.shape:
         raise Refused(f"{folder / _FILE} is of a market with {len(state.minds.habits.store)} users")
     state.features.seen.append(np.arange(len(state.minds.habits.store), dtype=np.int32))

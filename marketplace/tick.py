@@ -9,6 +9,7 @@ import numpy as np
 
 from auction import Allocation
 from auction.pricing import Pricing
+from marketplace.features import KNOWN_ORDERS
 from marketplace.ledger import Ledger
 from marketplace.orders import ORDER, Orders, in_time
 from marketplace.serve import Arm, Offers, Scored, Terms, auction_off, offers_of
@@ -36,6 +37,9 @@ class Shown(Columns):
     column: IntArray  # (n, s) of the winning candidate
     ad: IdArray  # (n, s)
     campaign: IdArray  # (n, s)
+    arm: IdArray  # (n, s) that bid for it; of an empty slot, whose rules left it empty
+    account: IdArray  # (n, s) that pays, see `Scored`
+    exposed: BoolArray  # (n, s) won by a campaign under test before its ads were withheld, see `auction_off`
     price_micros: IntArray  # (n, s) per billable event
     billed_micros: IntArray  # (n, s) for the impression and its click
     unbilled_micros: IntArray  # (n, s)
@@ -66,6 +70,7 @@ def run_tick(
     threads: Executor,
     cpu: Counter[str],
     takes_part: BoolArray | None = None,
+    of_account: IdArray | None = None,
 ) -> tuple[Offers, Shown, Placed, Orders]:
     """Clear all requests as if no budget ran out; where one does, keep what came before and clear again what comes after
     and had a bid of that campaign.
@@ -77,6 +82,7 @@ def run_tick(
         until_ms: When the next tick begins; orders placed before are charged in this one.
         threads: Hold auctions and let users answer, in blocks; no row depends on its block.
         takes_part: (n, k) candidates who compete, with their whole bids, where pacing throttles.
+        of_account: (U,) arm whose part of the budgets pays for what a user orders; None where budgets are not split.
 
     Returns:
         The bids (of a campaign that ran out, 0 from then on), what was shown, the orders placed, and those on their way now.
@@ -94,9 +100,9 @@ def run_tick(
     def clear(some: IntArray) -> tuple[Shown, Counter[str]]:
         spent: Counter[str] = Counter()
         clock = Stopwatch(spent)
-        sold = auction_off(scored, offers, some, arms)
+        sold, exposed = auction_off(scored, offers, some, arms, terms.tested)
         clock.lap("auction")
-        answered = _answer(scored, some, sold, world, minds)
+        answered = _answer(scored, some, sold, exposed, world, minds)
         clock.lap("respond")
         return answered, spent
 
@@ -116,8 +122,9 @@ def run_tick(
         fresh, row = _new_orders(scored, start, rest, world, terms, window)
         queue = in_time([soon, fresh[fresh["time_ms"] < until_ms]])
         settled = ledger.settle(
-            scored.requests.time_ms[start:], rest.campaign, _due_at_once(rest, terms), queue, until_ms
-        )
+            scored.requests.time_ms[start:], rest.account, _due_at_once(rest, terms), queue,
+            until_ms, _payer(queue, of_account, terms, arms),
+        )  # fmt: skip
         rest.billed_micros[: settled.stop] = settled.billed[: settled.stop]
         rest.unbilled_micros[: settled.stop] = settled.unbilled[: settled.stop]
         charges = Placed(orders=queue, billed_micros=settled.order_billed, unbilled_micros=settled.order_unbilled)
@@ -135,19 +142,32 @@ def run_tick(
 
 
 def _withdraw(offers: Offers, scored: Scored, start: int, out: BoolArray) -> IntArray:
-    """Take the campaigns `out` (c,) from the auctions of the requests from `start` on; gives those that lose a bid."""
-    gone = out[scored.campaign[start:]] & (offers.bid[start:] > 0)
+    """Take the accounts `out` from the auctions of the requests from `start` on; gives those that lose a bid."""
+    gone = out[scored.account[start:]] & (offers.bid[start:] > 0)
     offers.bid[start:][gone] = 0.0
     return np.flatnonzero(gone.any(axis=1))
 
 
-def _answer(scored: Scored, rows: IntArray, sold: Allocation, world: World, minds: Minds) -> Shown:
+def _payer(orders: Orders, of_account: IdArray | None, terms: Terms, arms: tuple[Arm, ...]) -> IdArray:
+    """(m,) accounts that orders are charged to; those of ads shown before the test, too, to the part of their user's arm."""
+    if of_account is None:
+        return orders["campaign"].copy()
+    return of_account[orders["user"]] * np.int32(len(terms.pricing) // len(arms)) + orders["campaign"]
+
+
+def _answer(scored: Scored, rows: IntArray, sold: Allocation, exposed: BoolArray, world: World, minds: Minds) -> Shown:
     """Show the winners to the users of the requests at `rows`; nothing is charged yet."""
     filled, column = sold.winner >= 0, np.maximum(sold.winner, 0)
-    ad = np.where(filled, np.take_along_axis(scored.ad[rows], column, axis=1), np.int32(-1))
+
+    def of_winner(values: IdArray, none: IdArray | np.int32) -> IdArray:
+        return np.where(filled, np.take_along_axis(values[rows], column, axis=1), none)
+
+    nobody = np.int32(-1)
+    ad = of_winner(scored.ad, nobody)
     outcomes, truth = world.respond(scored.requests.take(rows), scored.visits.need[rows], ad, minds)
     return Shown(
-        column=sold.winner, ad=ad, campaign=np.where(filled, world.population.ads.campaign[ad], np.int32(-1)),
+        column=sold.winner, ad=ad, campaign=of_winner(scored.campaign, nobody),
+        arm=of_winner(scored.side, scored.arm[rows, None]), account=of_winner(scored.account, nobody), exposed=exposed,
         price_micros=sold.price_micros, billed_micros=np.zeros_like(sold.price_micros),
         unbilled_micros=np.zeros_like(sold.price_micros), outcomes=outcomes, truth=truth,
     )  # fmt: skip
@@ -177,7 +197,7 @@ def _new_orders(
     orders["time_ms"] = orders["shown_ms"] + delay
     orders["request"] = requests.id[start + row]
     orders["user"] = requests.user[start + row]
-    orders["arm"] = scored.arm[start + row]
+    orders["arm"] = shown.arm[at]
     orders["ad"] = shown.ad[at]
     orders["store"] = world.population.ads.store[orders["ad"]]
     orders["campaign"] = campaign
@@ -185,14 +205,15 @@ def _new_orders(
     orders["attributed"] = (event == _COUNTS[terms.goal[campaign]]) & (
         delay <= np.where(clicked, window.click_ms, window.view_ms)
     )
+    orders["known"] = scored.batch.cross[start + row, shown.column[at], KNOWN_ORDERS] > 0
     orders["value_micros"] = np.where(event == CHECKOUT, shown.outcomes.value_micros[at], 0)
     charged = orders["attributed"] & (terms.pricing[campaign] == Pricing.CPA)
     orders["price_micros"] = np.where(charged, shown.price_micros[at], 0)
     return orders, row
 
 
-def spending_of(scored: Scored, shown: Shown, terms: Terms) -> IntArray:
-    """(c,) micros that pacing sees spent in a tick; whole, so that their sum does not depend on how ticks are cut.
+def spending_of(scored: Scored, shown: Shown, terms: Terms, accounts: int) -> IntArray:
+    """(accounts,) micros that pacing sees spent in a tick; whole, so that their sum does not depend on how ticks are cut.
 
     What impressions and clicks were billed, and for CPA the charge expected of each click: price x pcvr. Counting it when the
     conversion comes would let a day's clicks overrun the budget of the days that pay for them.
@@ -203,7 +224,7 @@ def spending_of(scored: Scored, shown: Shown, terms: Terms) -> IntArray:
     )
     by_order = (terms.pricing[shown.campaign] == Pricing.CPA) & shown.outcomes.clicked
     spent = np.where(by_order, expected, shown.billed_micros)
-    total = np.zeros(len(terms.pricing), np.int64)
-    sold = shown.campaign >= 0
-    np.add.at(total, shown.campaign[sold], spent[sold])
+    total = np.zeros(accounts, np.int64)
+    sold = shown.account >= 0
+    np.add.at(total, shown.account[sold], spent[sold])
     return total

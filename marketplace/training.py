@@ -22,7 +22,6 @@ from models.predictor import Model, Predictor, Saved, calibrated, fit, lessons_f
 from models.scores import concentration, gauc, score
 from synth.types import DAY_MS, HOUR_MS, BoolArray, FloatArray
 
-ARMS = ("control", "treatment")
 OFFLINE = ("delay", "position", "selection", "calibrate")  # corrections that change what is trained
 KINDS = (*OFFLINE, "online")  # of corrections; the last changes what an arm serves, and nothing of the offline table
 _WEEK_MS = 7 * DAY_MS
@@ -144,7 +143,7 @@ def _stream_ms(span_ms: int, window_ms: int) -> int:
 
 
 def train(scenario: Scenario, log: Path, folder: Path, *, threads: int, progress: Progress) -> list[dict[str, Any]]:
-    """Train both arms' models on a log, and write them to `folder`; one with corrections is trained without them, too.
+    """Train the models that arms serve on a log, and write them to `folder`; one with corrections is trained without them, too.
 
     Returns:
         The offline table: one row per model, task and part of a cohort.
@@ -153,10 +152,10 @@ def train(scenario: Scenario, log: Path, folder: Path, *, threads: int, progress
         Unusable: If the log cannot be read or holds too little to learn from.
         Refused: If the truth behind the log is missing or damaged.
     """
-    configs = {name: within_window(getattr(scenario.models, name), scenario) for name in ARMS}
+    configs = {name: within_window(scenario.models[name], scenario) for name in scenario.trained}
     split = Split.of(log, scenario.calendar.log_days, list(configs.values()))
     truth = true_rates(scenario, log.parent, split.evaluation)
-    seen = shown_in(split.train(uncorrected(configs[ARMS[0]])))
+    seen = shown_in(split.train(uncorrected(next(iter(configs.values())))))
     cohorts = cohorts_of_a_day(split.evaluation, seen, scenario.calendar.log_days * DAY_MS)
     rows = []
     for name, config in configs.items():

@@ -29,18 +29,23 @@ SLOT_EFFECT = np.array([1.0, 0.5])
 
 def scored(raw, campaign, arm) -> Scored:
     raw = np.array(raw, np.float32)
-    nothing = np.empty(0)
+    nothing, campaign = np.empty(0), np.array(campaign, np.int32)
     return Scored(
-        requests=nothing, visits=nothing, arm=np.array(arm), ad=np.array(campaign), campaign=np.array(campaign, np.int32),
+        requests=nothing, visits=nothing, arm=np.array(arm), ad=campaign, campaign=campaign, line=campaign,
+        account=campaign, side=np.broadcast_to(np.array(arm)[:, None], campaign.shape),
         batch=nothing, raw_pctr=raw, pctr=raw, pcvr=raw, randomised=nothing, n_slots=2,
     )  # fmt: skip
 
 
-def shown(column, campaign, clicked):
+def shown(column, campaign, clicked, arm=0):
     """Winners by slot; -1 is an empty slot."""
     outcomes = SimpleNamespace(clicked=np.array(clicked, bool))
     return SimpleNamespace(
-        column=np.array(column), ad=np.array(campaign), campaign=np.array(campaign), outcomes=outcomes
+        column=np.array(column),
+        ad=np.array(campaign),
+        campaign=np.array(campaign),
+        outcomes=outcomes,
+        arm=np.broadcast_to(np.array(arm)[..., None], (len(column), 1)),
     )
 
 
@@ -70,10 +75,10 @@ def test_an_arm_learns_from_its_own_ads_alone_and_one_without_bias_is_left_alone
     online = new_online(arms(), 1)
     both = scored([[0.5], [0.5]], [[0], [0]], [0, 1])
 
-    online.count(both, shown([[-1], [0]], [[-1], [0]], [[0], [1]]), SLOT_EFFECT[:1])
+    online.count(both, shown([[-1], [0]], [[-1], [0]], [[0], [1]], (0, 1)), SLOT_EFFECT[:1])
     online.publish()
     assert online.factor[0, 0] == 1.0
-    online.count(both, shown([[0], [0]], [[0], [0]], [[0], [1]]), SLOT_EFFECT[:1])
+    online.count(both, shown([[0], [0]], [[0], [0]], [[0], [1]], (0, 1)), SLOT_EFFECT[:1])
     online.publish()
 
     assert online.correct(both).pctr[:, 0] == pytest.approx([0.5 * 2 / 2.5, 0.5])
@@ -178,7 +183,7 @@ def test_online_bias_does_not_show_how_ticks_are_cut_nor_how_many_threads_there_
 
 def test_a_model_that_is_corrected_online_alone_is_trained_once(tiny, finished, tmp_path):
     small = GbdtConfig(kind="lightgbm", trees=3, correct=ONLINE)
-    both = tiny.models.model_copy(update={"control": small, "treatment": small.model_copy(update={"correct": OFFLINE})})
+    both = {"control": small, "treatment": small.model_copy(update={"correct": OFFLINE})}
     scenario = tiny.model_copy(update={"models": both})
 
     rows = train(scenario, finished.folder / "log", tmp_path, threads=1, progress=lambda what, share: None)

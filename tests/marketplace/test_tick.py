@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from marketplace.assignment import everyone
 from marketplace.ledger import open_ledger
 from marketplace.orders import no_orders
 from marketplace.serve import campaign_terms, score
@@ -25,8 +26,8 @@ def scored(tiny, world, ranker):
     pool = world.population.pool(np.ones(len(terms.ad_campaign), np.bool_))
     with ThreadPoolExecutor(1) as threads:
         found = score(
-            requests, visits, state.features.see(requests, visits), np.zeros(len(requests), np.int32), (ranker,), world,
-            state.minds, pool, state.features, terms, threads, 1, Counter(),
+            requests, visits, state.features.see(requests, visits), everyone(len(state.minds.habits.store)), (ranker,), world,
+            state.minds, (pool,), state.features, terms, threads, 1, Counter(),
         )  # fmt: skip
     return found, terms, state
 
@@ -43,6 +44,7 @@ def clear(scored, world, ranker, budget, *, one_by_one):
         some = type(found)(
             requests=found.requests.rows(start, stop), visits=found.visits.rows(start, stop),
             arm=found.arm[start:stop], ad=found.ad[start:stop], campaign=found.campaign[start:stop],
+            side=found.side[start:stop], line=found.line[start:stop], account=found.account[start:stop],
             batch=found.batch.rows(start, stop), raw_pctr=found.raw_pctr[start:stop], pctr=found.pctr[start:stop],
             pcvr=found.pcvr[start:stop], randomised=found.randomised[start:stop], n_slots=found.n_slots,
         )  # fmt: skip
@@ -97,7 +99,7 @@ def test_with_money_for_all_every_request_fills_its_slots_once(scored, world, ra
 def test_pacing_counts_a_cpa_click_with_its_expected_charge(scored, world, ranker):
     found, terms, _ = scored
     shown, *_ = clear(scored, world, ranker, 10**12, one_by_one=False)
-    spent = spending_of(found, shown, terms)
+    spent = spending_of(found, shown, terms, len(terms.pricing))
     expected = np.zeros(len(terms.pricing), np.int64)
     for i, s in np.ndindex(*shown.ad.shape):
         c = shown.campaign[i, s]
