@@ -3,12 +3,15 @@
 Their blue is lightened and their purple darkened, so that every colour has a contrast of 3 or more on white and on black.
 """
 
+from itertools import cycle
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 BLUE, VERMILION, GREEN, PURPLE, GREY = "#2B8CC4", "#D55E00", "#009E73", "#C06C9B", "#888888"
 CONTROL, TREATMENT, TRUTH, QUIET = BLUE, VERMILION, GREEN, GREY
+ARMS = CONTROL, TREATMENT, PURPLE, GREEN, GREY  # in order; further ones begin again
 _DASH = {"spent_usd": "solid", "planned_usd": "dot"}
 
 
@@ -35,9 +38,41 @@ def lift_chart(readout: list[dict[str, Any]]) -> go.Figure:
         marker={"color": TRUTH, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
         hovertemplate="%{y}: %{x:.2%}<extra>true</extra>",
     )  # fmt: skip
-    figure.update_xaxes(title="lift of treatment over control", tickformat=".1%")
+    figure.update_xaxes(title="lift over control", tickformat=".1%")
     figure.update_yaxes(categoryorder="array", categoryarray=names)
     return styled(figure, height=90 + 26 * len(names))
+
+
+def days_chart(readout: list[dict[str, Any]], by_day: list[dict[str, Any]]) -> go.Figure:
+    """Lifts of an arm's goals at the end of each day, with the interval that may be read then, and the true lift."""
+    goals = [row for row in readout if row["role"] == "goal" and row["low"] is not None]
+    columns = min(3, max(len(goals), 1))
+    figure = make_subplots(-(-max(len(goals), 1) // columns), columns, subplot_titles=[row["metric"] for row in goals])
+    for place, goal in enumerate(goals):
+        where = {"row": place // columns + 1, "col": place % columns + 1}
+        days = [look for look in by_day if look["metric"] == goal["metric"] and look["lift"] is not None]
+        read = [look for look in days if look["valid_low"] is not None]
+        figure.add_scatter(
+            x=[look["day"] for look in days], y=[look["lift"] for look in days], mode="lines", line={"color": CONTROL},
+            name="lift so far", showlegend=place == 0, hovertemplate="day %{x}: %{y:.2%}<extra></extra>", **where,
+        )  # fmt: skip
+        figure.add_scatter(
+            x=[look["day"] for look in read], y=[look["lift"] for look in read], mode="markers", marker={"color": CONTROL},
+            error_y={
+                "type": "data", "symmetric": False, "array": [look["valid_high"] - look["lift"] for look in read],
+                "arrayminus": [look["lift"] - look["valid_low"] for look in read],
+            },
+            name="95% interval where it may be read", showlegend=place == 0, hoverinfo="skip", **where,
+        )  # fmt: skip
+        if goal["true_lift"] is not None:
+            figure.add_scatter(
+                x=[days[0]["day"], days[-1]["day"]], y=[goal["true_lift"]] * 2, mode="lines",
+                line={"color": TRUTH, "dash": "dash"}, name="true lift", showlegend=place == 0,
+                hovertemplate="true: %{y:.2%}<extra></extra>", **where,
+            )  # fmt: skip
+    figure.update_yaxes(tickformat=".0%", zeroline=True)
+    figure.update_xaxes(dtick=1, title="day of the test")
+    return styled(figure, height=120 + 220 * -(-max(len(goals), 1) // columns)).update_layout(legend_y=1.1)
 
 
 def calibration_chart(calibration: list[dict[str, Any]], task: str) -> go.Figure:
@@ -48,7 +83,7 @@ def calibration_chart(calibration: list[dict[str, Any]], task: str) -> go.Figure
     figure.add_scatter(
         x=[0, top], y=[0, top], mode="lines", name="calibrated", line={"color": QUIET, "dash": "dash"}, hoverinfo="skip"
     )
-    for arm, colour in zip(dict.fromkeys(row["arm"] for row in rows), (CONTROL, TREATMENT), strict=False):
+    for arm, colour in zip(dict.fromkeys(row["arm"] for row in rows), cycle(ARMS), strict=False):
         own = [row for row in rows if row["arm"] == arm]
         error = [1.96 * (row["predicted"] * (1 - row["predicted"]) / row["n"]) ** 0.5 for row in own]
         figure.add_scatter(

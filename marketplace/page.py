@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from marketplace import words
-from marketplace.charts import calibration_chart, lift_chart, pacing_chart
+from marketplace.charts import calibration_chart, days_chart, lift_chart, pacing_chart
 from marketplace.portrait_charts import portrait_charts
 
 
@@ -16,7 +16,16 @@ def render_html(content: dict[str, Any]) -> str:
     if "readout" in content:
         tasks = dict.fromkeys(row["task"] for row in content["calibration"])
         charts = {
-            "lift": lift_chart(content["readout"]).to_html(full_html=False, include_plotlyjs=True),
+            "lift": {
+                arm: lift_chart(rows).to_html(full_html=False, include_plotlyjs=place == 0)
+                for place, (arm, rows) in enumerate(words.by_arm(content["readout"]).items())
+            },
+            "days": {
+                arm: days_chart(rows, [look for look in content["by_day"] if look["arm"] == arm]).to_html(
+                    full_html=False, include_plotlyjs=False
+                )
+                for arm, rows in words.by_arm(content["readout"]).items()
+            },
             "calibration": [
                 calibration_chart(content["calibration"], task).to_html(full_html=False, include_plotlyjs=False)
                 for task in tasks
@@ -46,4 +55,6 @@ def _render(template: str, content: dict[str, Any], charts: Any) -> str:
 
 def _safe(chart: Any) -> Any:
     """Charts are our own markup."""
+    if isinstance(chart, dict):
+        return {name: Markup(part) for name, part in chart.items()}
     return [Markup(part) for part in chart] if isinstance(chart, list) else Markup(chart)

@@ -10,11 +10,13 @@ from marketplace.cost import usd_per_million
 from marketplace.curse import winners_curse_of
 from marketplace.errors import Refused
 from marketplace.market import WORLD, load_world
-from marketplace.metrics import METRICS, Moments
+from marketplace.parted import parted
+from marketplace.readings import READINGS, load_readings
+from marketplace.readout import described, exposed_rows, metrics_of, readout
 from marketplace.runs import read_json
 from marketplace.scenario import Scenario
 from marketplace.shape import Score, SimulationResult
-from marketplace.stats import SRM_ALARM, effect, sample_ratio_p, true_lift
+from marketplace.stats import SRM_ALARM, sample_ratio_p
 from synth.traffic import weekday_factor
 from synth.types import CHECKOUT, HOUR_MS
 
@@ -31,48 +33,48 @@ def build_report(folder: Path, scenario: Scenario, stages: dict[str, Any]) -> di
         name: read_json(folder / "simulations" / name / "result.json", SimulationResult)
         for name in stages["simulations"]
     }
-    moments = {name: [_moments(arm) for arm in result["arms"]] for name, result in simulations.items()}
+    readings = {name: load_readings(folder / "simulations" / name / READINGS) for name in simulations}
     content: dict[str, Any] = {
         "scenario": scenario.name, "description": scenario.description, "seed": scenario.seed,
         "log_days": scenario.calendar.log_days, "test_days": scenario.calendar.test_days,
+        "experiment": _experiment(scenario),
         "models": read_json(folder / "models.json", list[Score]), "marginals": _marginals(folder, scenario),
         "stages": _stages(stages), "digests": _digests(stages),
     }  # fmt: skip
+    worlds = {name: days[-1] for name, days in readings.items() if name in scenario.arms}
     if "ab" in simulations:
+        ab = folder / "simulations" / "ab"
+        world = load_world(scenario, folder / "truth")
+        rows, by_day = readout(readings["ab"], worlds, scenario)
         content |= {
-            "readout": [*_readout(moments), _cost(simulations, scenario)],
-            "srm": _srm(simulations["ab"], moments["ab"]),
-            "pacing": _pacing(folder / "simulations" / "ab"),
-            "calibration": _calibration(folder / "simulations" / "ab", simulations["ab"], scenario),
-            "winners_curse": _winners_curse(folder, simulations["ab"], scenario),
-        }
+            "readout": [*rows, *_cost(simulations, scenario)], "by_day": by_day,
+            "exposed": exposed_rows(readings["ab"][-1], scenario),
+            "quantiles": [described(row["metric"]) | row for row in simulations["ab"]["quantiles"]],
+            "srm": _srm(simulations["ab"]), "pacing": _pacing(ab),
+            "calibration": _calibration(ab, simulations["ab"], scenario),
+            "winners_curse": winners_curse_of(ab, [arm["name"] for arm in simulations["ab"]["arms"]], scenario, world),
+            "segments": parted(folder / "simulations", list(simulations), scenario, world),
+        }  # fmt: skip
     if "aa" in simulations:
-        content["aa"] = [{"metric": m.name} | effect(m, *moments["aa"])._asdict() for m in METRICS]
+        content["aa"] = [
+            {"arm": arm, "metric": metric.name} | readings["aa"][-1].effect(metric, position)._asdict()
+            for position, arm in enumerate(scenario.arms)
+            if position > 0
+            for metric in metrics_of(scenario)
+        ]
     return content
 
 
-def _moments(arm: dict[str, Any]) -> Moments:
-    return Moments(arm["users"], np.array(arm["mean"]), np.array(arm["cov"]))
+def _experiment(scenario: Scenario) -> dict[str, Any]:
+    own = scenario.experiment
+    return {
+        "design": own.design, "adjust": own.adjust, "monitor": own.monitor,
+        "arms": [arm.model_dump(mode="json") | {"name": name} for name, arm in scenario.arms.items()],
+        "ramp": [stage.model_dump(mode="json") for stage in own.ramp],
+    }  # fmt: skip
 
 
-def _readout(moments: dict[str, list[Moments]]) -> list[dict[str, Any]]:
-    """The A/B's reading of every metric, beside the truth where the twin worlds were run."""
-    rows = []
-    for metric in METRICS:
-        read = effect(metric, *moments["ab"])
-        truth = None
-        if "control" in moments and "treatment" in moments:
-            truth = true_lift(metric, moments["control"][0], moments["treatment"][0])
-        covered = None if truth is None or read.low is None or read.high is None else read.low <= truth <= read.high
-        rows.append(
-            {"metric": metric.name, "group": metric.group, "unit": metric.unit, "good": metric.good}
-            | read._asdict()
-            | {"true_lift": truth, "covered": covered}
-        )
-    return rows
-
-
-def _cost(simulations: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
+def _cost(simulations: dict[str, Any], scenario: Scenario) -> list[dict[str, Any]]:
     """Infra cost, from the measured scoring time of each arm; a measurement of this machine, so it has no interval."""
 
     def usd(arm: dict[str, Any]) -> float:
@@ -81,25 +83,32 @@ def _cost(simulations: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
     def lift(before: float, after: float) -> float | None:
         return after / before - 1 if before > 0 else None
 
-    control, treatment = (usd(arm) for arm in simulations["ab"]["arms"])
-    truth = None
-    if "control" in simulations and "treatment" in simulations:
-        truth = lift(usd(simulations["control"]["arms"][0]), usd(simulations["treatment"]["arms"][0]))
-    return {
-        "metric": "infra_cost", "group": "platform", "unit": "USD per million requests", "good": "down",
-        "control": control, "treatment": treatment, "lift": lift(control, treatment), "low": None, "high": None,
-        "p_value": None, "why": "measured scoring time", "true_lift": truth, "covered": None,
-    }  # fmt: skip
+    control, *others = simulations["ab"]["arms"]
+    rows = []
+    for arm in others:
+        names = control["name"], arm["name"]
+        truth = None
+        if all(name in simulations for name in names):
+            truth = lift(*(usd(simulations[name]["arms"][0]) for name in names))
+        rows.append(
+            {
+                "arm": arm["name"], "metric": "infra_cost", "group": "platform", "unit": "USD per million requests",
+                "good": "down", "role": "guardrail", "control": usd(control), "treatment": usd(arm),
+                "lift": lift(usd(control), usd(arm)), "low": None, "high": None, "p_value": None, "p_holm": None,
+                "p_benjamini_hochberg": None, "why": "measured scoring time", "se": None, "variance_ratio": None,
+                "stopped_day": None, "true_lift": truth, "bias": None, "covered": None,
+            }
+        )  # fmt: skip
+    return rows
 
 
-def _srm(result: dict[str, Any], moments: list[Moments]) -> dict[str, Any]:
-    shares = result["arms"][0]["share"], result["arms"][1]["share"]
-    control, treatment = moments
-    p = sample_ratio_p(control, treatment, shares)
-    return {
-        "arms": [arm["name"] for arm in result["arms"]], "users": [m.users for m in moments], "shares": shares,
-        "p_value": p, "alarm": p < SRM_ALARM,
-    }  # fmt: skip
+def _srm(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Units that came to each arm against the shares asked for: of all, and of parts of them."""
+    rows = []
+    for split in result["splits"]:
+        p = sample_ratio_p(split["units"], split["shares"]) if split["by_chance"] and sum(split["units"]) else None
+        rows.append(split | {"p_value": p, "alarm": p is not None and p < SRM_ALARM})
+    return rows
 
 
 def _marginals(folder: Path, scenario: Scenario) -> list[dict[str, Any]]:
@@ -176,12 +185,6 @@ def _calibration(simulation: Path, result: dict[str, Any], scenario: Scenario) -
         simulation / "log" / "impressions" / "*.parquet", simulation / "log" / "conversions" / "*.parquet",
     )  # fmt: skip
     return [row | {"arm": names[row["arm"]]} for row in rows]
-
-
-def _winners_curse(folder: Path, result: dict[str, Any], scenario: Scenario) -> list[dict[str, Any]]:
-    """Of both arms of the A/B; see `winners_curse_of`."""
-    names = [arm["name"] for arm in result["arms"]]
-    return winners_curse_of(folder / "simulations" / "ab", names, scenario, load_world(scenario, folder / "truth"))
 
 
 def _rows(query: str, *files: Path | int) -> list[dict[str, Any]]:

@@ -20,24 +20,98 @@ class Effect(BaseModel):
     high: float | None
     p_value: float | None
     why: str
+    se: float | None
+    variance_ratio: float | None
 
 
-class Reading(Effect):
-    """A row of the readout: an effect beside the truth."""
+class ArmEffect(Effect):
+    """An effect in an arm."""
+
+    arm: str
+
+
+class Described(ArmEffect):
+    """An effect, with what its metric is."""
 
     group: str
     unit: str
     good: Literal["up", "down", ""]
+    role: Literal["goal", "guardrail", ""]
+
+
+class Reading(Described):
+    """A row of the readout: an effect beside the truth."""
+
+    p_holm: float | None
+    p_benjamini_hochberg: float | None
+    stopped_day: int | None
+    true_lift: float | None
+    bias: float | None
+    covered: bool | None
+
+
+class Exposed(Described):
+    """An effect among units that saw an ad under test, or would have."""
+
+    units: list[int]
+
+
+class PartReading(ArmEffect):
+    """An effect in a part of the test, beside what is true of that part."""
+
+    segment: str
+    part: str
     true_lift: float | None
     covered: bool | None
 
 
-class Split(BaseModel):
+class Look(BaseModel):
+    """A lift as it stood at the end of a day of the test; the valid interval allows for looking every day."""
+
+    arm: str
+    metric: str
+    day: int
+    lift: float | None
+    low: float | None
+    high: float | None
+    valid_low: float | None
+    valid_high: float | None
+
+
+class SplitCount(BaseModel):
+    """How many units came to each arm."""
+
+    segment: str
+    part: str
+    unit: str
+    units: list[int]
+    shares: list[Share]
+    by_chance: bool
+
+
+class Split(SplitCount):
     """The sample ratio check."""
 
-    users: list[int]
-    p_value: float
+    p_value: float | None
     alarm: bool
+
+
+class ServedArm(BaseModel):
+    """An arm of the experiment."""
+
+    name: str
+    share: Share
+    model: str
+
+
+class Experiment(BaseModel):
+    """Who was in which arm, and how the test was read."""
+
+    design: str
+    adjust: str
+    monitor: str
+    arms: list[ServedArm]
+    ramp: list[dict[str, float]]
 
 
 class Pacing(BaseModel):
@@ -146,12 +220,17 @@ class Report(BaseModel):
     models: list[Score]
     marginals: list[Marginal]
     stages: list[StageRow]
+    experiment: Experiment
     readout: list[Reading] = []
-    srm: Split | None = None
+    by_day: list[Look] = []
+    quantiles: list[Described] = []
+    exposed: list[Exposed] = []
+    srm: list[Split] = []
     pacing: Pacing | None = None
     calibration: list[Bin] = []
     winners_curse: list[Curse] = []
-    aa: list[Effect] = []
+    segments: list[PartReading] = []
+    aa: list[ArmEffect] = []
 
 
 class Speed(BaseModel):
@@ -185,6 +264,9 @@ class Stages(BaseModel):
     models: ModelsStage = None  # type: ignore[assignment]
     simulations: dict[str, Speed] = {}
     report: dict[str, Any] = {}
+    study: dict[str, Any] = {}
+    aa: dict[str, Any] = {}
+    power: dict[str, Any] = {}
 
 
 class Manifest(BaseModel):
@@ -200,22 +282,20 @@ class Manifest(BaseModel):
 
 
 class ArmResult(BaseModel):
-    """Moments of an arm's users, and what serving them took."""
+    """What serving an arm took."""
 
     name: str
-    share: Share
     device: str
     requests: int
     predict_s: float
-    users: int
-    mean: list[float]
-    cov: list[list[float]]
 
 
 class SimulationResult(BaseModel):
     """What the report needs of a simulation beside its log."""
 
     arms: list[ArmResult]
+    splits: list[SplitCount]
+    quantiles: list[ArmEffect]
 
 
 class SolvedWorld(BaseModel):

@@ -12,6 +12,7 @@ from marketplace import words
 from marketplace.blocks import bars, skyline
 
 _SLOTS = 8  # most of a surface that are drawn
+_PROMISE = {"BROKEN": "bold red", "cautious": "yellow"}
 _STYLE = {"better": "bold green", "worse": "bold red", "": ""}
 
 
@@ -23,7 +24,8 @@ def print_report(console: Console, content: dict[str, Any]) -> None:
         console.print(Text(f"  {name}: {text}"))
     parts: list[RenderableType] = []
     if "readout" in content:
-        parts.append(_readout(content["readout"]))
+        parts += [_readout(arm, rows, content["quantiles"]) for arm, rows in words.by_arm(content["readout"]).items()]
+    parts += [_exposed(arm, rows) for arm, rows in words.by_arm(content.get("exposed", [])).items()]
     if content.get("winners_curse"):
         parts.append(_winners_curse(content["winners_curse"]))
     parts += [_models(content["models"]), _marginals(content["marginals"])]
@@ -31,6 +33,19 @@ def print_report(console: Console, content: dict[str, Any]) -> None:
         parts.append(_aa(content["aa"]))
     parts.append(_stages(content["stages"]))
     console.print(Group(*(Padding(part, (1, 0, 0, 0)) for part in parts)))
+
+
+def print_excerpt(console: Console, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Tables of the readout for each arm, and for each segmentation and arm."""
+    arms = list(words.by_arm(rows["readout"] + rows["quantiles"]))
+    tables = [_readout(arm, words.by_arm(rows["readout"]).get(arm, []), rows["quantiles"]) for arm in arms]
+    segments = dict.fromkeys(row["segment"] for row in rows["segments"])
+    for segment in segments:
+        own = words.by_arm([row for row in rows["segments"] if row["segment"] == segment])
+        tables += [_parts(segment, arm, own[arm]) for arm in own]
+    for table in tables:
+        console.print()
+        console.print(table)
 
 
 def print_models(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -192,18 +207,129 @@ def _table(title: str, text: tuple[str, ...], numbers: tuple[str, ...]) -> Table
     return table
 
 
-def _readout(rows: list[dict[str, Any]]) -> Table:
-    columns = "control", "treatment", "lift", "95% interval", "p", "true lift", "covered"
-    table = _table("Readout: lift of treatment over control, beside the true lift", ("metric",), columns)
+def _readout(arm: str, rows: list[dict[str, Any]], quantiles: list[dict[str, Any]]) -> Table:
+    columns = "control", "treatment", "lift", "95% interval", "p", "Holm p", "true lift", "covered"
+    table = _table(f"Readout: lift of {arm} over control, beside the true lift", ("metric", "role"), columns)
     for row in rows:
-        table.add_row(
-            row["metric"], words.figure(row["control"]), words.figure(row["treatment"]),
-            Text(words.percent(row["lift"]), style=_STYLE[words.verdict(row)]),
-            words.interval(row["low"], row["high"]) if not row["why"] else Text(row["why"], style="dim"),
-            words.p_value(row["p_value"]), words.percent(row["true_lift"]),
-            Text(words.covered(row["covered"]), style="bold red" if row["covered"] is False else ""),
-        )  # fmt: skip
+        ps = words.p_value(row["p_value"]), words.p_value(row["p_holm"])
+        table.add_row(row["metric"], row["role"], *_lift(row), *ps, *_against_truth(row))
+    for row in (row for row in quantiles if row["arm"] == arm):
+        table.add_row(row["metric"], row["role"], *_lift(row), *[words.DASH] * 4)
     return table
+
+
+def _exposed(arm: str, rows: list[dict[str, Any]]) -> Table:
+    control, treated = rows[0]["units"]
+    title = f"Incrementality: {treated:,} users of {arm} who saw an ad under test, {control:,} of control who did or would have"
+    table = _table(title, ("metric",), ("control", "treatment", "lift", "95% interval", "p"))
+    for row in rows:
+        table.add_row(row["metric"], *_lift(row), words.p_value(row["p_value"]))
+    return table
+
+
+def _parts(segment: str, arm: str, rows: list[dict[str, Any]]) -> Table:
+    columns = "control", "treatment", "lift", "95% interval", "p", "true lift", "covered"
+    table = _table(
+        f"By {segment}: lift of {arm} over control, beside the true lift of the part", ("metric", "part"), columns
+    )
+    for row in rows:
+        table.add_row(row["metric"], row["part"], *_lift(row), words.p_value(row["p_value"]), *_against_truth(row))
+    return table
+
+
+def _lift(row: dict[str, Any]) -> list[RenderableType]:
+    """Both arms, the lift and its interval, or why there is none."""
+    return [
+        words.figure(row["control"]), words.figure(row["treatment"]),
+        Text(words.percent(row["lift"]), style=_STYLE[words.verdict(row)]),
+        words.interval(row["low"], row["high"]) if row["low"] is not None else Text(row["why"], style="dim"),
+    ]  # fmt: skip
+
+
+def _against_truth(row: dict[str, Any]) -> list[RenderableType]:
+    covered = Text(words.covered(row["covered"]), style="bold red" if row["covered"] is False else "")
+    return [words.percent(row["true_lift"]), covered]
+
+
+def print_study(console: Console, content: dict[str, Any], metrics: list[str] | None) -> None:
+    """Designs side by side, a table for each arm and metric: those that are asked for, or the goals."""
+    came = f"{content['users']:,} users" if content["users"] else "all users"
+    console.print()
+    console.print(
+        Text(
+            f"{content['scenario']}: {content['seeds']} fortnights of {content['test_days']} days, {came}", style="bold"
+        )
+    )
+    tables: dict[tuple[str, str], Table] = {}
+    columns = "reading", "truth", "bias", "95% interval", "s.e.", "spread", "covered", "A/A p < 5%", "days needed"
+    for row in content["rows"]:
+        if row["metric"] not in metrics if metrics else row["role"] != "goal":
+            continue
+        place = row["metric"], row["arm"]
+        if place not in tables:
+            title = f"{row['metric']} ({row['unit']}): {row['arm']} over control"
+            tables[place] = _table(title, ("design",), columns)
+        tables[place].add_row(row["design"], *_study_cells(row))
+    console.print(Group(*(Padding(table, (1, 0, 0, 0)) for table in tables.values())))
+
+
+def _study_cells(row: dict[str, Any]) -> list[RenderableType]:
+    if row["why"]:
+        return [Text(row["why"], style="dim"), *[words.DASH] * 8]
+    biased = row["bias_low"] is not None and not row["bias_low"] <= 0 <= row["bias_high"]
+    return [
+        words.percent(row["lift"]), words.percent(row["true_lift"]),
+        Text(words.percent(row["bias"]), style="bold red" if biased else ""),
+        words.interval(row["bias_low"], row["bias_high"]), words.percent(row["se"], sign=False),
+        words.percent(row["spread"], sign=False), f"{row['covered']} of {row['fortnights']}",
+        f"{row['rejected']} of {row['equal']}", words.count(row["days_needed"]),
+    ]  # fmt: skip
+
+
+def print_power(console: Console, content: dict[str, Any], metrics: list[str] | None) -> None:
+    """What a test would find, a table for each arm: the metrics that are asked for, or the goals."""
+    lift, shares = content["lift"], content["shares"]
+    found = f"{content['power']:.4g} of tests, p below 5%, from {content['log_days']} days of log"
+    columns = [f"least lift in {content['test_days']} days", *([f"days for {lift:+.2%}"] if lift is not None else [])]
+    shown = [row for row in content["rows"] if (row["metric"] in metrics if metrics else row["role"] == "goal")]
+    for arm, rows in words.by_arm(shown).items():
+        split = f"{shares[next(iter(shares))]:.3g} : {shares[arm]:.3g} of users"
+        table = _table(
+            f"{arm} against control, {split}: found by {found}", ("metric", "role"), ("in the log", *columns)
+        )
+        table.add_column("unit")
+        for row in rows:
+            least = Text(row["why"], style="dim") if row["why"] else words.foreseen_effect(row)
+            needed = [words.foreseen_days(row)] if lift is not None else []
+            table.add_row(row["metric"], row["role"], words.figure(row["value"]), least, *needed, row["unit"])
+        console.print()
+        console.print(table)
+    if any(row["beyond_log"] or row["days_beyond_log"] for row in shown):
+        console.print()
+        console.print(
+            f"{words.BEYOND_LOG} longer than the log: the variance is taken to fall as 1 / days; the same users come back, so "
+            "the lift can be a tenth off"
+        )
+
+
+def print_equal(console: Console, content: dict[str, Any]) -> None:
+    """What many splits of equal arms say of each metric, a table for each design."""
+    for design in dict.fromkeys(row["design"] for row in content["rows"]):
+        rows = [row for row in content["rows"] if row["design"] == design]
+        title = f"A/A by {design}, {content['runs']:,} splits: p below 5%, distance of p from uniform, intervals that hold 0"
+        table = _table(title, ("metric",), ("splits", "below 5%", "band", "distance", "at most", "coverage"))
+        table.add_column("promise")
+        for row in rows:
+            said = words.promise(row)
+            coverage = words.percent(row["coverage"], sign=False)
+            band = f"{row['least']} to {row['most']}" if row["runs"] else words.DASH
+            table.add_row(
+                row["metric"], words.count(row["runs"]), words.count(row["rejected"]), band, words.figure(row["distance"]),
+                words.figure(row["critical"]), coverage,
+                Text(said, style=_PROMISE.get(said, "dim" if row["passed"] is None else "")),
+            )  # fmt: skip
+        console.print()
+        console.print(table)
 
 
 def _winners_curse(rows: list[dict[str, Any]]) -> Table:

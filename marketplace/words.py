@@ -125,26 +125,110 @@ def headline(content: dict[str, Any]) -> str:
     """One sentence: did treatment lower CPA, and was the test right about it?"""
     row = next((row for row in content.get("readout", []) if row["metric"] == "CPA"), None)
     if row is None or row["lift"] is None:
-        return "No A/B test has been read in this run."
+        return (
+            "No A/B test has been read in this run." if row is None else f"The test could not read CPA: {row['why']}."
+        )
     if row["low"] is None or row["low"] <= 0 <= row["high"]:
         read = f"The test found no significant change of CPA ({percent(row['lift'])})"
     else:
-        read = (
-            f"The test says that treatment {'raised' if row['lift'] > 0 else 'lowered'} CPA by {abs(row['lift']):.2%}"
-        )
+        did = "raised" if row["lift"] > 0 else "lowered"
+        read = f"The test says that {row['arm']} {did} CPA by {abs(row['lift']):.2%}"
     if row["true_lift"] is None:
         return f"{read}; the truth was not simulated."
     right = "its interval holds the truth" if row["covered"] else "its interval misses the truth"
     return f"{read}; in truth CPA changes by {percent(row['true_lift'])}: {right}."
 
 
+BEYOND_LOG = "*"  # marks what is not read from the log, but taken from how variances fall with time
+
+
+def foreseen_days(row: dict[str, Any]) -> str:
+    """Days that a test needs, marked where the log is shorter."""
+    return count(row["days_needed"]) + (BEYOND_LOG if row["days_beyond_log"] else "")
+
+
+def foreseen_effect(row: dict[str, Any]) -> str:
+    """The least lift that a test finds, marked where the log is shorter than the test."""
+    return percent(row["minimum_effect"], sign=False) + (BEYOND_LOG if row["beyond_log"] else "")
+
+
+def promise(row: dict[str, Any]) -> str:
+    """Whether splits of equal arms keep what a metric's reading promises.
+
+    Broken on the cautious side are too few rejections, and p-values that are uneven where neither the rejections nor the
+    intervals that miss are too many.
+    """
+    if row["passed"] is None:
+        return str(row["why"])
+    if row["passed"]:
+        return "kept"
+    missed = 0 if row["coverage"] is None else round((1 - row["coverage"]) * row["runs"])
+    return "BROKEN" if max(row["rejected"], missed) > row["most"] else "cautious"
+
+
+_DESIGNS = {
+    "users": "users split at random",
+    "sessions": "sessions split at random, read by user",
+    "requests": "requests split at random, read by user",
+    "advertisers": "campaigns split at random",
+    "budgets": "users split at random, every budget with them",
+    "switchback": "blocks of time split at random",
+    "clusters": "clusters of users split at random",
+}
+_ADJUSTED = {"none": "", "cuped": "CUPED", "strata": "post-stratified"}
+_MONITORED = {
+    "fixed": "", "pocock": "read every day (Pocock)", "obrien_fleming": "read every day (O'Brien-Fleming)",
+    "msprt": "read every day (mSPRT)",
+}  # fmt: skip
+
+
+def design(experiment: dict[str, Any]) -> str:
+    """Who was split and how the test was read, in one line."""
+    stages = f"shares rising in {len(experiment['ramp'])} stages" if experiment["ramp"] else ""
+    more = stages, _ADJUSTED[experiment["adjust"]], _MONITORED[experiment["monitor"]]
+    arms = " : ".join(f"{arm['name']} {arm['share']:.3g}" for arm in experiment["arms"])
+    return ", ".join([_DESIGNS[experiment["design"]], *(word for word in more if word), arms])
+
+
+def by_arm(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each arm, in order."""
+    return {arm: [row for row in rows if row["arm"] == arm] for arm in dict.fromkeys(row["arm"] for row in rows)}
+
+
+def by_segment(content: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each segmentation, metric by metric, with what their metrics are."""
+    about = {
+        row["metric"]: {name: row[name] for name in ("role", "unit", "good")} for row in content.get("readout", [])
+    }
+    place = {metric: i for i, metric in enumerate(about)}
+    rows = [row | about[row["metric"]] for row in content.get("segments", [])]
+    rows.sort(key=lambda row: place[row["metric"]])
+    return {name: [row for row in rows if row["segment"] == name] for name in dict.fromkeys(r["segment"] for r in rows)}
+
+
+def srm_alarms(content: dict[str, Any]) -> list[str]:
+    """Splits that are not as asked, a line each."""
+    return [_split(row) for row in content.get("srm", []) if row["alarm"]]
+
+
+def _split(row: dict[str, Any]) -> str:
+    where = f"{row['segment']} {row['part']}: " if row["segment"] else ""
+    units = " : ".join(f"{n:,}" for n in row["units"])
+    if not row["by_chance"]:
+        return f"{where}{units} {row['unit']}, in exact shares"
+    state = "ALARM, the split is not the one asked for" if row["alarm"] else "as asked"
+    return f"{where}{units} {row['unit']}, p = {p_value(row['p_value'])}: {state}"
+
+
 def summary(content: dict[str, Any]) -> dict[str, str]:
     """Checks that a reader makes first."""
     out = {}
-    if srm := content.get("srm"):
-        users = " : ".join(f"{n:,}" for n in srm["users"])
-        state = "ALARM, the split is not the one asked for" if srm["alarm"] else "as asked"
-        out["sample ratio"] = f"{users} active users, p = {p_value(srm['p_value'])}: {state}"
+    if content.get("readout"):
+        out["design"] = design(content["experiment"])
+    if rows := content.get("srm", []):
+        parts, alarms = len(rows) - 1, len([row for row in rows[1:] if row["alarm"]])
+        more = f"; {alarms} alarms in {parts} parts of them" if parts else ""
+        out["sample ratio"] = _split(rows[0]) + more
     if "aa" in content:
         ps = [row["p_value"] for row in content["aa"] if row["p_value"] is not None]
         low = sum(p < 0.05 for p in ps)
@@ -152,6 +236,9 @@ def summary(content: dict[str, Any]) -> dict[str, str]:
     rows = [row for row in content.get("readout", []) if row["covered"] is not None]
     if rows:
         out["coverage"] = f"{sum(row['covered'] for row in rows)} of {len(rows)} intervals hold the true lift"
+    if stopped := [row for row in content.get("readout", []) if row["stopped_day"] is not None]:
+        first = min(stopped, key=lambda row: row["stopped_day"])
+        out["first stop"] = f"day {first['stopped_day']}, by {first['metric']} of {first['arm']}"
     if curse := _winners_curse(content.get("winners_curse", [])):
         out["winner's curse"] = curse
     return out

@@ -12,12 +12,13 @@ READOUT = (
     Column("metric", "metric", text=True, width=142),
     Column("control", "control", width=66),
     Column("treatment", "treatment", width=74),
-    Column("unit", "unit", help="Of control and treatment.", text=True, width=258),
+    Column("unit", "unit", help="Of control and treatment.", text=True, width=196),
     Column("lift", "lift", words.percent, "Of treatment over control, as the test reads it.", width=66),
     Column(
         "95% interval", lambda row: row["why"] or words.interval(row["low"], row["high"]), str, "Of lift.", width=134
     ),
-    Column("p", "p_value", words.p_value, "Welch on users, two-sided; ratios by the delta method.", width=62),
+    Column("p", "p_value", words.p_value, "Welch on units, two-sided; ratios by the delta method.", width=62),
+    Column("Holm p", "p_holm", words.p_value, "p, adjusted for the number of metrics.", width=62),
     Column("true lift", "true_lift", words.percent, "All in treatment against all in control, same draws.", width=66),
     Column("covered", lambda row: words.covered(row["covered"]), str, "If the interval holds the true lift.", width=64),
     Column("reading", words.verdict, help="What the test says.", text=True, width=60),
@@ -36,17 +37,21 @@ def show(run: str, report: dict[str, Any]) -> None:
     days = f"{report['log_days']} days of log, {report['test_days']} days of test"
     st.caption(plain(f"{report['scenario']} · {report['description']} · seed {report['seed']} · {days}"))
     st.header(words.headline(report))
-    for row in report["readout"]:
+    arms = words.by_arm(report["readout"])
+    arm = next(iter(arms))
+    if len(arms) > 1:
+        arm = st.segmented_control("Arm", list(arms), default=arm, required=True, key="arm", bind="query-params")
+    for row in arms[arm]:
         if row["metric"] == "CPA":
             _answer(row)
     _checks(report)
     st.markdown("##### Readout: what the test says, beside the truth")
-    groups = ["all", *dict.fromkeys(row["group"] for row in report["readout"])]
+    groups = ["all", *dict.fromkeys(row["group"] for row in arms[arm])]
     group = st.segmented_control(
         "Whose metrics", groups, default="all", required=True, key="group", bind="query-params",
         label_visibility="collapsed", format_func=lambda name: "All metrics" if name == "all" else name.capitalize(),
     )  # fmt: skip
-    rows = [row for row in report["readout"] if group in ("all", row["group"])]
+    rows = [row for row in arms[arm] if group in ("all", row["group"])]
     table(rows, READOUT, f"{run}-readout", _readout_style)
     chart(lift_chart(rows))
     if report.get("aa"):
@@ -57,8 +62,8 @@ def show(run: str, report: dict[str, Any]) -> None:
 def _answer(row: dict[str, Any]) -> None:
     """CPA in both arms, what the test reads and what is true."""
     control, treatment, read, true = st.columns(4)
-    for place, arm in ((control, "control"), (treatment, "treatment")):
-        _card(place, f"CPA in {arm}", words.figure(row[arm]), row["unit"], "off")
+    for place, name, side in ((control, "control", "control"), (treatment, row["arm"], "treatment")):
+        _card(place, f"CPA in {name}", words.figure(row[side]), row["unit"], "off")
     verdict = words.verdict(row)
     says = row["why"] or f"{verdict or 'not significant'}, {words.interval(row['low'], row['high'])}"
     _card(read, "Lift that the test reads", words.percent(row["lift"]), says, _PILL[verdict])
@@ -75,8 +80,8 @@ def _card(place: Any, label: str, value: str, note: str, pill: Any) -> None:
 
 def _checks(report: dict[str, Any]) -> None:
     st.markdown("\n".join(f"- **{name}**: {text}" for name, text in words.summary(report).items()))
-    if (report.get("srm") or {}).get("alarm"):
-        st.error("The sample ratio is off: the users were not split as asked, so no reading of this test counts.")
+    if alarms := words.srm_alarms(report):
+        st.error(f"The sample ratio is off, so no reading of this test counts. {plain('; '.join(alarms))}")
 
 
 def _readout_style(row: dict[str, Any]) -> dict[str, str]:

@@ -398,7 +398,7 @@ def test_a_view_whose_part_of_the_report_is_missing_or_empty_says_so(see, runs, 
 
 def test_an_alarm_of_the_sample_ratio_is_an_error_on_the_page(see, runs):
     assert not see().error
-    edit(runs / "good", "report.json", lambda report: report["srm"].update(alarm=True))
+    edit(runs / "good", "report.json", lambda report: report["srm"][0].update(alarm=True))
 
     assert "sample ratio" in said(see())
 

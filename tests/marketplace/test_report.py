@@ -56,7 +56,7 @@ def test_the_readout_is_what_the_log_says(finished, content, arm, side):
     assert metric(content, "ROAS")[side] == pytest.approx(basket / 1e6 / spend)
     assert metric(content, "long_click_rate")[side] == pytest.approx(long_clicks / impressions)
     assert metric(content, "conversions")[side] == pytest.approx(1000 * conversions / users)
-    assert content["srm"]["users"][arm] == users
+    assert content["srm"][0]["units"][arm] == users
 
 
 def test_the_true_lift_is_that_of_the_twin_worlds(finished, content):
@@ -123,7 +123,7 @@ def test_the_page_needs_nothing_beside_it_and_shows_the_same_figures(finished, c
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=", page)
     assert words.percent(metric(content, "CPA")["lift"]) in page
     assert words.headline(content) in page.replace("&#39;", "'")
-    assert page.count("plotly-graph-div") == 4
+    assert page.count("plotly-graph-div") == 5
 
 
 def test_the_page_has_cohorts_folded_away_and_the_terminal_has_repurchase_and_exploration_alone(finished, content):
@@ -132,7 +132,7 @@ def test_the_page_has_cohorts_folded_away_and_the_terminal_has_repurchase_and_ex
     print_models(console, content["models"])
     printed = console.export_text()
 
-    folded = re.findall(r"<details>.*?</details>", page, re.S)
+    folded = [part for part in re.findall(r"<details>.*?</details>", page, re.S) if ", by cohort" in part]
     assert [re.search(r"<summary>(\w+) ", part)[1] for part in folded] == ["control", "treatment"]
     for part in folded:
         for words_of in ("6 to 12 h", "age of label", "slot", "platform"):
@@ -154,7 +154,15 @@ def test_the_report_is_plain_json(content):
 
 
 def test_a_sentence_says_what_the_test_says_and_whether_it_is_right():
-    row = {"metric": "CPA", "lift": -0.05, "low": -0.08, "high": -0.02, "true_lift": -0.04, "covered": True}
+    row = {
+        "arm": "treatment",
+        "metric": "CPA",
+        "lift": -0.05,
+        "low": -0.08,
+        "high": -0.02,
+        "true_lift": -0.04,
+        "covered": True,
+    }
 
     assert words.headline({"readout": [row]}) == (
         "The test says that treatment lowered CPA by 5.00%; in truth CPA changes by -4.00%: its interval holds the truth."
