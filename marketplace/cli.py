@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from marketplace.experiment import Pace
+    from marketplace.runs import Draft
     from marketplace.scenario import Scenario
 
 app = typer.Typer(
@@ -39,7 +41,7 @@ Tick = Annotated[int, typer.Option(min=1, help="Most requests served at once; ch
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 Design = Annotated[
     list[str] | None,
-    typer.Option(help="ab, aa, control (everyone) or treatment (everyone); repeat for several. Default: ab."),
+    typer.Option(help="ab, aa, or an arm by its name (everyone in it); repeat for several. Default: ab."),
 ]
 
 _RUNS = Path("runs")
@@ -55,11 +57,9 @@ def compare(
 ) -> None:  # fmt: skip
     """Run the whole offline A/B test: log, models, A/B, A/A, the two worlds that give the truth, report.
 
-    Example: `marketplace compare scenarios/delivery.toml --set experiment.treatment_share=0.2`
+    Example: `marketplace compare scenarios/delivery.toml --set experiment.arms.treatment.share=0.2`
     """
-    from marketplace.experiment import DESIGNS  # noqa: PLC0415
-
-    _work("compare", source, set_, seed, runs, _pace(threads, tick), as_json, "report", DESIGNS)
+    _work("compare", source, set_, seed, runs, _pace(threads, tick), as_json, "report", None)
 
 
 @app.command()
@@ -116,12 +116,12 @@ def train(
                 raise Refused("--seeds, --out, --last, --start and --checkpoints are for models named by --model")
             if correct is not None:
                 from marketplace.comparison import corrections  # noqa: PLC0415
+                from marketplace.runs import scenario_of  # noqa: PLC0415
 
-                given = corrections(correct).items()
-                arms = ("control", "treatment")
+                given, trained = corrections(correct).items(), scenario_of(source, set_ or [], seed)[0].trained
                 set_ = [
                     *(set_ or []),
-                    *(f"models.{arm}.correct.{name}={value}" for arm in arms for name, value in given),
+                    *(f"models.{model}.correct.{name}={value}" for model in trained for name, value in given),
                 ]
         _work("train", source, set_, seed, runs, _pace(threads, tick), as_json, "models", ())
         return
@@ -207,30 +207,169 @@ def simulate(
 
     Example: `marketplace simulate runs/delivery-20260101-120000 --design ab --design control`
     """
-    from marketplace.experiment import DESIGNS  # noqa: PLC0415
-
     chosen = tuple(dict.fromkeys(design or ["ab"]))
-    with _refusals():
-        for name in chosen:
-            if name not in DESIGNS:
-                raise Refused(f"--design {name!r}: there are {', '.join(DESIGNS)}")
     _work("simulate", source, set_, seed, runs, _pace(threads, tick), as_json, "report", chosen)
 
 
+@app.command("design")
+def design_(
+    source: Source,
+    design: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="users, sessions, requests, advertisers, budgets, switchback or clusters; repeat for several. "
+            "Default: users, budgets, switchback, clusters, advertisers."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="Fortnights of the same market, each with another luck.")] = 20,
+    requests: Annotated[
+        int | None,
+        typer.Option(min=1, help="Expected in a fortnight: so many users come, to their part of the budgets. Default: all."),
+    ] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="To print; repeat for several. Default: goals.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one for each core.")] = None,
+    set_: Set = None, seed: Seed = None, runs: Runs = _RUNS, threads: Threads = 2, tick: Tick = 2048,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Compare designs of the experiment on one market: bias, standard error, coverage, days needed, false positives.
+
+    Example: `marketplace design scenarios/delivery.toml --seeds 20 --requests 200000`
+    """
+    import os  # noqa: PLC0415
+
+    from marketplace.readout import metrics_named  # noqa: PLC0415
+    from marketplace.study import STUDIED, run_study, users_for  # noqa: PLC0415
+
+    chosen = tuple(dict.fromkeys(design or STUDIED))
+
+    def study(draft: "Draft", progress: Callable[[str, float], None]) -> dict[str, Any]:
+        return run_study(draft, chosen, seeds, requests, workers or os.cpu_count() or 1, progress)
+
+    def check(scenario: "Scenario") -> None:
+        metrics_named(metric or (), scenario)
+        users_for(scenario, requests)
+
+    def show(content: dict[str, Any]) -> None:
+        from marketplace.terminal import print_study  # noqa: PLC0415
+
+        print_study(_console(), content, metric)
+
+    _add("design", "study", source, set_, seed, runs, _pace(threads, tick), as_json, "models", check, study, show)
+
+
 @app.command()
-def report(run: RunFolder, as_json: Json = False) -> None:
-    """Print the report of a finished run.
+def aa(
+    source: Source,
+    repeats: Annotated[
+        int, typer.Option("--runs", min=20, help="Random splits of one simulated test of equal arms.")
+    ] = 2000,
+    design: Annotated[
+        list[str] | None,
+        typer.Option(help="users, clusters, switchback or advertisers; repeat for several. Default: all of them."),
+    ] = None,
+    set_: Set = None, seed: Seed = None,
+    folder: Annotated[Path, typer.Option(help="Folder that run folders are written to.")] = _RUNS,
+    threads: Threads = 2, tick: Tick = 2048, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Read a test of equal arms under many random splits: are p-values uniform, do intervals hold 0?
+
+    Example: `marketplace aa scenarios/delivery.toml --runs 2000`
+    """
+    from marketplace.equal import SPLIT_AGAIN, run_equal  # noqa: PLC0415
+
+    chosen = tuple(dict.fromkeys(design or SPLIT_AGAIN))
+
+    def study(draft: "Draft", progress: Callable[[str, float], None]) -> dict[str, Any]:
+        return run_equal(draft, chosen, repeats, _pace(threads, tick), progress)
+
+    def show(content: dict[str, Any]) -> None:
+        from marketplace.terminal import print_equal  # noqa: PLC0415
+
+        print_equal(_console(), content)
+
+    _add("aa", "aa", source, set_, seed, folder, _pace(threads, tick), as_json, "models", _any_will_do, study, show)
+
+
+def _any_will_do(scenario: "Scenario") -> None:
+    """Nothing is asked of the scenario."""
+
+
+@app.command("power")
+def power_(
+    source: Source,
+    lift: Annotated[
+        float | None, typer.Option(help="Relative, such as 0.02: also show the days that are needed to find it.")
+    ] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="To print; repeat for several. Default: goals.")] = None,
+    power: Annotated[float, typer.Option(help="Share of tests that find a lift that is there.")] = 0.8,
+    set_: Set = None, seed: Seed = None, runs: Runs = _RUNS, threads: Threads = 2, tick: Tick = 2048,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Say before a test what it would find and how long it would take, from the log of a scenario or run.
+
+    Tests are read without CUPED: what it will take out is not known before the test.
+
+    Example: `marketplace power runs/delivery-20260101-120000 --lift 0.02 --metric CPA`
+    """
+    from marketplace.foresight import check_foresight, foresight  # noqa: PLC0415
+    from marketplace.readout import metrics_named  # noqa: PLC0415
+
+    def check(scenario: "Scenario") -> None:
+        metrics_named(metric or (), scenario)
+        check_foresight(scenario, lift, power)
+
+    def work(draft: "Draft", progress: Callable[[str, float], None]) -> dict[str, Any]:
+        return foresight(draft, lift, power)
+
+    def show(content: dict[str, Any]) -> None:
+        from marketplace.terminal import print_power  # noqa: PLC0415
+
+        print_power(_console(), content, metric)
+
+    _add("power", "power", source, set_, seed, runs, _pace(threads, tick), as_json, "log", check, work, show)
+
+
+@app.command()
+def report(
+    run: RunFolder,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Print the readout of this metric alone; repeat for several.")
+    ] = None,
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Print the readout and its parts by familiarity, daypart, platform, cohort, surface, pricing or "
+            "campaign_size; repeat for several. Of goals, where no --metric is given."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print the report of a finished run, or some metrics of it, by parts of the test.
 
     Example: `marketplace report runs/delivery-20260101-120000 --json`
+
+    Example: `marketplace report runs/delivery-20260101-120000 --metric CPA --metric iCVR --segment daypart`
     """
+    from marketplace.excerpt import check_names, excerpt  # noqa: PLC0415
     from marketplace.runs import open_run, read_json  # noqa: PLC0415
     from marketplace.shape import Report  # noqa: PLC0415
 
     with _refusals():
+        check_names(metric or (), segment or ())
         found = open_run(run)
         if not found.has("report"):
             raise Refused(f"run folder {run}: it has no report yet, run `marketplace compare {run}`")
-        _show(read_json(run / "report.json", Report), as_json)
+        content = read_json(run / "report.json", Report)
+        if not metric and not segment:
+            _show(content, as_json)
+            return
+        rows = excerpt(content, metric or (), segment or (), run)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    from marketplace.terminal import print_excerpt  # noqa: PLC0415
+
+    print_excerpt(_console(), rows)
 
 
 @app.command("runs")
@@ -337,7 +476,7 @@ def _pace(threads: int, tick: int) -> "Pace":
 
 def _work(
     command: str, source: Path, overrides: list[str] | None, seed: int | None, runs: Path, pace: "Pace", as_json: bool,
-    upto: str, designs: tuple[str, ...],
+    upto: str, designs: tuple[str, ...] | None,
 ) -> None:  # fmt: skip
     """Make a run folder with every stage up to `upto`, taking over what the source has done under the same settings."""
     from marketplace.experiment import complete  # noqa: PLC0415
@@ -364,6 +503,31 @@ def _work(
     if "report" in draft.stages:
         console.print(f"Page:       {draft.folder / 'report.html'}", soft_wrap=True, highlight=False)
         console.print(f"Dashboard:  marketplace dashboard {runs}", soft_wrap=True, highlight=False)
+
+
+def _add(
+    command: str, stage: str, source: Path, overrides: list[str] | None, seed: int | None, runs: Path, pace: "Pace",
+    as_json: bool, upto: str, check: Callable[["Scenario"], None],
+    work: Callable[["Draft", Callable[[str, float], None]], dict[str, Any]], show: Callable[[dict[str, Any]], None],
+) -> None:  # fmt: skip
+    """Make a run folder with every stage up to `upto` and one more, whose content is kept as JSON and shown."""
+    from marketplace.experiment import complete  # noqa: PLC0415
+    from marketplace.runs import new_run, scenario_of, write_json  # noqa: PLC0415
+
+    with _refusals():
+        scenario, run = scenario_of(source, overrides or [], seed)
+        check(scenario)
+        with _progress(command) as progress, new_run(scenario, command, runs) as draft:
+            complete(draft, run, upto, (), pace, progress)
+            started = time.perf_counter()
+            content = work(draft, progress)
+            draft.stages[stage] = {"wall_s": round(time.perf_counter() - started, 2)}
+            write_json(draft.folder / f"{stage}.json", content)
+    if as_json:
+        print(json.dumps({"folder": str(draft.folder)} | content, indent=1))
+        return
+    show(content)
+    _console().print(f"\nRun folder: {draft.folder}", soft_wrap=True, highlight=False)
 
 
 def _portrait(scenario: "Scenario", progress: Callable[[str, float], None]) -> dict[str, Any]:

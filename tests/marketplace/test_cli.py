@@ -15,7 +15,20 @@ from typer.testing import CliRunner
 from marketplace.cli import app
 
 TINY = str(Path(__file__).parents[2] / "scenarios" / "tiny.toml")
-COMMANDS = ("generate", "train", "simulate", "compare", "report", "runs", "world", "dashboard", "importance")
+COMMANDS = (
+    "generate",
+    "train",
+    "simulate",
+    "compare",
+    "design",
+    "aa",
+    "power",
+    "report",
+    "runs",
+    "world",
+    "dashboard",
+    "importance",
+)
 
 
 def call(*args):
@@ -67,12 +80,12 @@ def test_each_command_takes_over_what_the_run_before_it_did(tmp_path):
 
 def test_a_changed_setting_redoes_the_stages_that_depend_on_it(finished, tmp_path):
     folder = finished.folder
-    result = call("simulate", folder, "--set", "experiment.treatment_share=0.2", "--runs", tmp_path, "--json")
+    result = call("simulate", folder, "--set", "experiment.arms.treatment.share=0.2", "--runs", tmp_path, "--json")
     redone = json.loads(result.stdout)
 
     assert redone["stages"]["models"] == finished.manifest["stages"]["models"]
     assert redone["stages"]["simulations"]["ab"]["digest"] != finished.manifest["stages"]["simulations"]["ab"]["digest"]
-    assert redone["report"]["srm"]["shares"] == [0.8, 0.2]
+    assert redone["report"]["srm"][0]["shares"] == [0.8, 0.2]
 
 
 def test_the_report_in_the_terminal_answers_the_question_first(finished):
@@ -153,7 +166,7 @@ def test_a_damaged_run_is_refused_with_the_file_that_is_damaged(finished, tmp_pa
     if command == "train":
         args += ["--set", "models.control.trees=5", "--runs", tmp_path / "out"]
     if command == "simulate":
-        args += ["--set", "experiment.treatment_share=0.3", "--runs", tmp_path / "out"]
+        args += ["--set", "experiment.arms.treatment.share=0.3", "--runs", tmp_path / "out"]
 
     assert words in refused(call(*args))
     assert not list(tmp_path.glob("out/*")) and not list(tmp_path.glob("out/.*"))
@@ -206,9 +219,9 @@ def test_a_manifest_that_lacks_something_is_refused_and_hides_no_other_run(finis
             '{"scenario": "x", "description": "", "seed": 1, "log_days": 1, "test_days": 1, "models": [], "marginals": []}',
             ("report",),
         ),
-        ("simulations/ab/result.json", '{"arms": 5}', ("simulate", "--set", "experiment.treatment_share=0.5")),
-        ("models.json", "{}", ("simulate", "--set", "experiment.treatment_share=0.4")),
-        ("truth/world.json", '{"solved": null}', ("simulate", "--set", "experiment.treatment_share=0.4")),
+        ("simulations/ab/result.json", '{"arms": 5}', ("simulate", "--set", "experiment.arms.treatment.share=0.5")),
+        ("models.json", "{}", ("simulate", "--set", "experiment.arms.treatment.share=0.4")),
+        ("truth/world.json", '{"solved": null}', ("simulate", "--set", "experiment.arms.treatment.share=0.4")),
         ("scenario.json", "[]", ("simulate", "--seed", "3")),
     ],
 )
@@ -236,7 +249,7 @@ def test_damage_inside_a_file_is_named_where_the_file_is(finished, tmp_path):
     content[len(content) // 2 : len(content) // 2 + 400] = bytes(400)
     state.unlink()
     state.write_bytes(content)
-    args = ("--design", "control", "--set", "experiment.treatment_share=0.3", "--runs", tmp_path / "out")
+    args = ("--design", "control", "--set", "experiment.arms.treatment.share=0.3", "--runs", tmp_path / "out")
 
     assert str(state) in refused(call("simulate", broken, *args))
 
@@ -258,12 +271,13 @@ def test_a_run_that_lost_a_file_is_not_taken_over(finished, tmp_path):
     assert "impressions/day=0003.parquet is missing" in refused(call("simulate", broken, "--runs", tmp_path / "out"))
 
 
-@pytest.mark.parametrize("share", ["0.0005", "0.99999"])
-def test_an_arm_of_hardly_anyone_is_reported_without_intervals(finished, tmp_path, share):
-    args = ("--set", f"experiment.treatment_share={share}", "--runs", tmp_path, "--json")
-    readout = json.loads(call("simulate", finished.folder, *args).stdout)["report"]["readout"]
+@pytest.mark.parametrize("share, arm", [("0.0001", "treatment"), ("0.9999", "control")])
+def test_an_arm_of_hardly_anyone_is_refused_before_the_test_is_run(finished, tmp_path, share, arm):
+    args = ("--set", f"experiment.arms.treatment.share={share}", "--runs", tmp_path)
 
-    assert all(row["p_value"] is None and row["covered"] is None and row["why"] for row in readout)
+    message = refused(call("simulate", finished.folder, *args))
+
+    assert f"experiment.arms.{arm} has" in message and "of 2,000 users, an arm must have 2 at least" in message
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
