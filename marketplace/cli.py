@@ -287,11 +287,7 @@ def aa(
 
         print_equal(_console(), content)
 
-    _add("aa", "aa", source, set_, seed, folder, _pace(threads, tick), as_json, "models", _any_will_do, study, show)
-
-
-def _any_will_do(scenario: "Scenario") -> None:
-    """Nothing is asked of the scenario."""
+    _add("aa", "aa", source, set_, seed, folder, _pace(threads, tick), as_json, "models", None, study, show)
 
 
 @app.command("power")
@@ -507,7 +503,7 @@ def _work(
 
 def _add(
     command: str, stage: str, source: Path, overrides: list[str] | None, seed: int | None, runs: Path, pace: "Pace",
-    as_json: bool, upto: str, check: Callable[["Scenario"], None],
+    as_json: bool, upto: str, check: Callable[["Scenario"], None] | None,
     work: Callable[["Draft", Callable[[str, float], None]], dict[str, Any]], show: Callable[[dict[str, Any]], None],
 ) -> None:  # fmt: skip
     """Make a run folder with every stage up to `upto` and one more, whose content is kept as JSON and shown."""
@@ -516,7 +512,8 @@ def _add(
 
     with _refusals():
         scenario, run = scenario_of(source, overrides or [], seed)
-        check(scenario)
+        if check is not None:
+            check(scenario)
         with _progress(command) as progress, new_run(scenario, command, runs) as draft:
             complete(draft, run, upto, (), pace, progress)
             started = time.perf_counter()

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from marketplace.aa import Study, aa_study, naive_study
+from marketplace.aa import Study, naive_study, study_of
 from marketplace.assignment import Assignment
 from marketplace.before import load_before
 from marketplace.counters import Counters
@@ -72,13 +72,11 @@ def _studied(
 ) -> list[Row]:
     """A row per metric; of users also for the naive test of clicks over impressions, which breaks its promise."""
     table, users, _ = units_of(counters, assignment, before)
-    found = aa_study(
-        table, metrics_of(scenario), runs, seed=scenario.seed, complete=design != "users", users=users
-    )  # fmt: skip
+    splits = resplit(table, runs, scenario.seed, complete=design != "users", users=users)
+    found = [study_of(metric, splits) for metric in metrics_of(scenario)]
     if design == "users":
         ctr = next(metric for metric in METRICS if metric.name == _NAIVE)
-        naive = naive_study(ctr, resplit(table, runs, scenario.seed))
-        found.append(naive._replace(metric=f"{_NAIVE}, naively"))
+        found.append(naive_study(ctr, splits)._replace(metric=f"{_NAIVE}, naively"))
     return [_plain(study) for study in found]
 
 

@@ -95,9 +95,8 @@ def run_all(tasks: Sequence[Task], workers: int, done: Callable[[Task], None]) -
                 found[task] = _told(task, future.result(), done)
         except BrokenProcessPool as error:
             raise Refused(f"--workers {workers}: one was killed, perhaps for want of memory; ask for fewer") from error
-        except BaseException:
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
     return {task: found[task] for task in tasks}
 
 
