@@ -35,7 +35,7 @@ from marketplace.assignment import everyone
 from marketplace.counters import Counters
 from marketplace.experiment import Pace, arms_of, complete
 from marketplace.market import load_world
-from marketplace.replications import NoRecord
+from marketplace.record import NoRecord
 from marketplace.runs import Draft, new_run
 from marketplace.scenario import Scenario, load_scenario
 from marketplace.simulate import simulate

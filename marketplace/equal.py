@@ -15,7 +15,8 @@ from marketplace.experiment import Pace, arms_of
 from marketplace.market import load_world
 from marketplace.metrics import METRICS
 from marketplace.readout import metrics_of
-from marketplace.replications import NoRecord, under
+from marketplace.record import NoRecord
+from marketplace.replications import under
 from marketplace.resplit import resplit
 from marketplace.runs import Draft
 from marketplace.scenario import Scenario

@@ -42,6 +42,16 @@ class Recorder(Protocol):
         """All ticks of a day are over."""
 
 
+class NoRecord:
+    """A recorder that keeps nothing."""
+
+    def tick(self, tick: Tick) -> None:
+        """A tick is over."""
+
+    def end_day(self, day: int) -> None:
+        """A day is over."""
+
+
 class LogRecorder:
     """Writes `log/`, with what a platform knows, and `truth/`, with what it does not, into a folder.
 

@@ -17,7 +17,7 @@ from marketplace.experiment import arms_of
 from marketplace.market import load_world
 from marketplace.metrics import Metric, value
 from marketplace.readout import metrics_of
-from marketplace.record import Tick
+from marketplace.record import NoRecord
 from marketplace.scenario import Scenario
 from marketplace.serve import Arm, tested_campaigns
 from marketplace.state import load_state
@@ -185,13 +185,3 @@ def _effects(days: list[Reading], scenario: Scenario, design: str, *, equal: boo
 def _told(task: Task, rows: list[Row], done: Callable[[Task], None]) -> list[Row]:
     done(task)
     return rows
-
-
-class NoRecord:
-    """A recorder that keeps nothing."""
-
-    def tick(self, tick: Tick) -> None:
-        """A tick is over."""
-
-    def end_day(self, day: int) -> None:
-        """A day is over."""

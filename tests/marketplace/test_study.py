@@ -12,7 +12,8 @@ from marketplace.errors import Refused
 from marketplace.experiment import arms_of
 from marketplace.market import load_world
 from marketplace.readout import metrics_of
-from marketplace.replications import AGAIN, NoRecord, Task, run_task, tasks_of, under
+from marketplace.record import NoRecord
+from marketplace.replications import AGAIN, Task, run_task, tasks_of, under
 from marketplace.runs import Draft
 from marketplace.scenario import DESIGN_NAMES, load_scenario
 from marketplace.simulate import simulate
