@@ -171,7 +171,7 @@ def score(
     arm_of = assignment.of_request(requests)
     campaigns = len(terms.pricing) // len(arms)
     pctr, pcvr = np.empty((n, k), np.float32), np.empty((n, k), np.float32)
-    ad = np.empty((n, k), np.int32)
+    ad, campaign, side = (np.empty((n, k), np.int32) for _ in range(3))
 
     size = min(_MOST_ROWS, _ROWS * -(-n // (_ROWS * n_threads))) or _ROWS
 
@@ -191,32 +191,24 @@ def score(
         clock.lap("retrieve")
         batch = features.observe(some, query, recent.rows(start, stop), ad[start:stop])
         clock.lap("observe")
+        campaign[start:stop] = np.where(ad[start:stop] >= 0, terms.ad_campaign[ad[start:stop]], np.int32(-1))
+        of_campaign = assignment.of_campaign
+        side[start:stop] = arm_of[start:stop, None] if of_campaign is None else of_campaign[campaign[start:stop]]
         for position, arm in enumerate(arms):
-            if assignment.of_campaign is not None:  # arms meet in an auction
-                predicted = arm.predict(batch)
-                row, place = np.nonzero(assignment.of_campaign[terms.ad_campaign[ad[start:stop]]] == position)
-                pctr[start + row, place] = predicted.click[row, place]
-                pcvr[start + row, place] = predicted.conversion[row, place]
-                clock.lap(f"predict {arm.name}")
-                continue
-            rows = np.flatnonzero(arm_of[start:stop] == position)
+            mine = side[start:stop] == position
+            rows = np.flatnonzero(mine.any(axis=1))
             if len(rows) == 0:
                 continue
             alone = len(rows) == stop - start
             predicted = arm.predict(batch if alone else batch.take(rows))
-            pctr[start + rows], pcvr[start + rows] = predicted.click, predicted.conversion
+            for whole, part in ((pctr, predicted.click), (pcvr, predicted.conversion)):
+                whole[start + rows] = np.where(mine[rows], part, whole[start + rows])
             clock.lap(f"predict {arm.name}")
         return batch, spent
 
     done = list(threads.map(block, range(0, max(n, 1), size)))
     for _, spent in done:
         seconds.update(spent)
-    campaign = np.where(ad >= 0, terms.ad_campaign[ad], np.int32(-1))
-    side = (
-        np.broadcast_to(arm_of[:, None], ad.shape)
-        if assignment.of_campaign is None
-        else assignment.of_campaign[campaign]
-    )
     line = campaign if len(arms) == 1 else np.where(ad >= 0, side * np.int32(campaigns) + campaign, np.int32(-1))
     return Scored(
         requests=requests,
