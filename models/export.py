@@ -3,10 +3,12 @@
 from math import log
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from models.data import Batch, Float32Array
 from models.errors import Unusable
 from models.schema import Side
 from models.scoring import Network
@@ -86,6 +88,42 @@ def export_network(network: Network, path: Path) -> None:
     with torch.no_grad():
         program = torch.export.export(Program(network), _example(network), dynamic_shapes=dims, strict=True)
     torch.export.save(program, path)
+
+
+class Exported:
+    """A program read back, as a predictor of batches.
+
+    It has no memory from call to call, so each call computes the ads' side anew, of the ads that are candidates.
+
+    Args:
+        path: Of a file that `export_network` wrote.
+        places: Of each list column, how many values the program takes.
+    """
+
+    def __init__(self, path: Path, places: tuple[int, ...]) -> None:
+        self._program, self._places = torch.export.load(path).module(), places
+
+    @property
+    def device(self) -> str:
+        """It runs on the processor."""
+        return "cpu"
+
+    @torch.inference_mode()
+    def logits(self, batch: Batch) -> tuple[Float32Array, Float32Array]:
+        """(n, k) logits of click and of conversion given click."""
+        ad, place = np.unique(np.maximum(batch.row, 0), return_inverse=True)
+        arrays = batch.categorical, batch.dense, batch.ads.categorical[ad], batch.ads.dense[ad], batch.ads.vector[ad]
+        categorical, dense, *ads = (_tensor(x) for x in arrays)
+        lists = [_tensor(values.padded(n)) for values, n in zip(batch.lists, self._places, strict=True)]
+        row = _tensor(place.reshape(batch.row.shape).astype(np.int32))
+        click, conversion = self._program(
+            categorical, dense, lists, *ads, row, _tensor(batch.cross), _tensor(batch.slot)
+        )
+        return click.numpy(), conversion.numpy()
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.require(array, requirements=("C", "W")))
 
 
 def _example(network: Network) -> tuple[Tensor | list[Tensor], ...]:

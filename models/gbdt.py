@@ -35,6 +35,7 @@ class Gbdt:
     start: tuple[float, float] = (0.0, 0.0)  # logits that the boosters add to
     sees_slot: bool = True
     slots: SlotCurve | None = None
+    threads: int = 1  # of a call
 
     @property
     def device(self) -> str:
@@ -52,9 +53,8 @@ class Gbdt:
         x = matrix(batch, self.ad_categories, sees_slot=self.sees_slot)
         return self._raw(self.click, x, batch) + self.start[0], self._raw(self.conversion, x, batch) + self.start[1]
 
-    @staticmethod
-    def _raw(booster: lightgbm.Booster, x: Float32Array, batch: Batch) -> Float32Array:
-        raw: Any = booster.predict(x, raw_score=True, num_threads=1)
+    def _raw(self, booster: lightgbm.Booster, x: Float32Array, batch: Batch) -> Float32Array:
+        raw: Any = booster.predict(x, raw_score=True, num_threads=self.threads)
         return raw.astype(np.float32).reshape(batch.row.shape)
 
     def save(self, folder: Path) -> None:

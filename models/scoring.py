@@ -1,6 +1,7 @@
 """A trained network as a predictor: the same logits for a row whatever its batch, and the ads' side computed once per table."""
 
 import json
+from copy import copy
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from models.sequence.lists import Lists
 from models.serving import for_scoring, pair_of, per_candidate, serving_format
 from models.two_tower import TwoTower
 
-_PAIRS = 6400  # candidates scored at once, always as many: a row's last bits then never depend on its company
+PAIRS = 6400  # candidates scored at once, always as many: a row's last bits then never depend on its company
 _SAMPLE = 8192  # requests that the ranges of int8 are observed on
 _WEIGHTS, _SHAPE, _TRAINING = "network.safetensors", "network.json", "training.csv"
 _CONFIG: TypeAdapter[NetworkConfig | TwoTowerConfig] = TypeAdapter(NetworkConfig | TwoTowerConfig)
@@ -40,6 +41,7 @@ class Network:
         ranges: Of what enters the layers that int8 replaces; empty where they were not observed.
         scoring: A copy of the layers in the format that they are served in.
         dtype: Of what the sides give to the layers per candidate.
+        pairs: Candidates scored at once; a smaller batch is filled up to them.
         heads: Places of click and conversion among the tasks.
         slots: What a slot does to a click, where the logits are those of the top one.
 
@@ -56,6 +58,7 @@ class Network:
         self.scoring = for_scoring(net, config, self._device, self.ranges)
         self._pair = pair_of(self.scoring, config)
         self.dtype = torch.bfloat16 if serving_format(config, self._device) == "bfloat16" else torch.float32
+        self.pairs = PAIRS
         self._ads: tuple[AdTable, list[Tensor]] | None = None
         self.heads = [config.tasks.index(task) for task in ("click", "conversion")]
         self.slots = net.slots.curve()
@@ -77,7 +80,7 @@ class Network:
         parts = self._ad_parts(batch.ads)
         out = np.empty((n, k, 2), np.float32)
         slot = self._tensor(batch.slot[:1] if (batch.slot == batch.slot[:1]).all() else batch.slot)
-        size = max(1, _PAIRS // max(k, 1))
+        size = max(1, self.pairs // max(k, 1))
         for start in range(0, n, size):
             rows = batch.rows(start, start + size)
             request, _ = self.scoring.request(
@@ -103,6 +106,12 @@ class Network:
         ranges = self.ranges if sample is None else ranges_of(self.net, self.config, self.shape, sample)
         config = self.config.model_copy(update={"serving": serving, "compile": compile})
         return Network(self.net, config, self.shape, self.training, ranges)
+
+    def in_blocks(self, pairs: int) -> "Network":
+        """The same network, with so many candidates scored at once; blocks of another size may change a row's last bits."""
+        other = copy(self)
+        other.pairs = pairs
+        return other
 
     def save(self, folder: Path) -> None:
         """Write the weights as safetensors, the shape as JSON and the course of the training as CSV."""
