@@ -52,7 +52,7 @@ from models.data import Dataset
 from models.log import LogWindow, read_log
 from models.predictor import fit
 from models.schema import Schema
-from models.scores import norm_bce
+from models.scores import expected_auc, norm_bce
 from synth.campaigns import GOALS
 from synth.types import DAY_MS
 
@@ -204,14 +204,6 @@ class HeldOut:
         conversion = of_goal[np.arange(len(goal)), goal].astype(np.float64)
         best = expected_auc(click, click, np.ones_like(click)), expected_auc(conversion, conversion, click)
         return HeldOut(data=data, click=click, conversion=conversion, best=best)
-
-
-def expected_auc(score: Floats, p: Floats, weight: Floats) -> float:
-    """AUC if each row, of some weight, is a positive with probability p: ties count a half."""
-    _, group = np.unique(score, return_inverse=True)
-    positive, negative = (np.bincount(group, weight * share) for share in (p, 1 - p))
-    below = np.cumsum(negative) - negative / 2
-    return float((positive * below).sum() / (positive.sum() * negative.sum()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -118,6 +118,20 @@ def delong(p: FloatArray, label: NDArray[np.bool_]) -> tuple[FloatArray, FloatAr
     return of_positives.mean(axis=1), np.atleast_2d(covariance)
 
 
+def expected_auc(p: FloatArray, truth: FloatArray, weight: FloatArray) -> float:
+    """AUC of forecasts if each row, of some weight, is a positive with its true probability: no luck of labels is left in it.
+
+    Args:
+        p: (m,) forecasts; ties count a half.
+        truth: (m,) probabilities.
+        weight: (m,) >= 0, such as how often a row comes to have a label.
+    """
+    _, group = np.unique(p, return_inverse=True)
+    positive, negative = (np.bincount(group, weight * share) for share in (truth, 1 - truth))
+    below = np.cumsum(negative) - negative / 2
+    return float((positive * below).sum() / (positive.sum() * negative.sum()))
+
+
 def _normal(estimate: float, variance: float) -> Interval:
     half = _TWO_SIDED_95 * sqrt(variance)
     return Interval(estimate, estimate - half, estimate + half)

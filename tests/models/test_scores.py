@@ -6,7 +6,17 @@ import sklearn.metrics
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from models.scores import auc_difference, auc_interval, concentration, delong, gauc, log_loss, norm_bce, score
+from models.scores import (
+    auc_difference,
+    auc_interval,
+    concentration,
+    delong,
+    expected_auc,
+    gauc,
+    log_loss,
+    norm_bce,
+    score,
+)
 
 
 def test_norm_bce_of_the_base_rate_is_one():
@@ -226,3 +236,17 @@ def test_a_difference_of_areas_has_a_sign_and_of_a_model_with_itself_is_nothing(
 def test_an_error_that_one_row_of_a_class_cannot_give_is_refused(positives):
     with pytest.raises(ValueError, match=f"{positives} of 5 rows are positive"):
         auc_interval(np.linspace(0, 1, 5), np.arange(5) < positives)
+
+
+def test_the_expected_area_is_that_of_rows_which_are_positives_and_negatives_by_their_shares():
+    """scikit-learn's weighted area of every row taken twice, ties included."""
+    rng, m = np.random.default_rng(4), 300
+    p, truth, weight = rng.integers(0, 20, m) / 20, rng.random(m), rng.random(m)
+
+    found = expected_auc(p, truth, weight)
+
+    twice = np.repeat([True, False], m), np.tile(p, 2)
+    assert found == pytest.approx(
+        roc_auc_score(*twice, sample_weight=np.concatenate([weight * truth, weight * (1 - truth)]))
+    )
+    assert expected_auc(truth, truth, weight) > found
