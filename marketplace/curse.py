@@ -6,9 +6,9 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from marketplace.chances import attention_of, conversion_chance
 from marketplace.errors import Refused
 from marketplace.scenario import Scenario
-from marketplace.truth import attention_of, conversion_chance
 from models.errors import Unusable
 from models.winners import curse_intervals
 from synth.types import BoolArray, FloatArray

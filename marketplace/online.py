@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from marketplace.serve import Arm, Scored
+from marketplace.arm import Arm
+from marketplace.serve import Scored
 from marketplace.tick import Shown
 from synth.types import BoolArray, Float32Array, FloatArray, IntArray
 
@@ -27,10 +28,11 @@ class Online:
     unpublished: list[list[_Clicks]] = field(default_factory=list)  # by arm, in the order of requests
 
     def correct(self, scored: Scored) -> Scored:
-        """Multiply predicted clicks by their factor, and cut them at 1."""
+        """Multiply the models' predicted clicks by their factor, and cut them at 1; a fallback's stand."""
         if all(arm.bias is None for arm in self.arms):
             return scored
-        pctr = scored.raw_pctr * self.factor[scored.side, scored.campaign]
+        factor = np.where(scored.late, np.float32(1.0), self.factor[scored.side, scored.campaign])
+        pctr = scored.raw_pctr * factor
         return replace(scored, pctr=np.minimum(pctr, np.float32(1.0)))
 
     def count(self, scored: Scored, shown: Shown, slot_effect: FloatArray) -> None:
@@ -38,7 +40,8 @@ class Online:
         for position, (arm, waiting) in enumerate(zip(self.arms, self.unpublished, strict=True)):
             if arm.bias is None:
                 continue
-            row, slot = np.nonzero((shown.ad >= 0) & (shown.arm == position))
+            in_time = ~np.take_along_axis(scored.late, np.maximum(shown.column, 0), axis=1)
+            row, slot = np.nonzero((shown.ad >= 0) & (shown.arm == position) & in_time)
             raw = scored.raw_pctr[row, shown.column[row, slot]].astype(np.float64)
             waiting.append((shown.campaign[row, slot], slot_effect[slot] * raw, shown.outcomes.clicked[row, slot]))
 

@@ -10,13 +10,12 @@ import numpy as np
 
 from marketplace.scenario import Scenario
 from synth.affinity import NEVER
-from synth.campaigns import COHORT_BIT, GOALS, PRICINGS
+from synth.campaigns import GOALS, PRICINGS
 from synth.drift import drifted, season, turn
 from synth.fatigue import Fatigue, staying
 from synth.habits import appetite, daypart_of_habit, period_of
 from synth.items import Stores
 from synth.marginals import Marginal
-from synth.retrieval import Pool
 from synth.traffic import session_of
 from synth.types import (
     CHECKOUT,
@@ -368,7 +367,7 @@ def candidate_fit(week: Week) -> dict[str, Any]:
     for user, row in zip(requests.user, retrieved, strict=True):
         ads = row[row >= 0]
         known = np.isin(population.ads.store[ads], week.minds.habits.store[user])
-        eligible.append(_fit(population, user, _eligible(population, pool, user)))
+        eligible.append(_fit(population, user, population.eligible(pool, user)))
         index.append(_fit(population, user, ads[~known]))
         familiar.append(_fit(population, user, ads[known]))
     groups = {"eligible": eligible, "nearest to the taste": index, "known stores": familiar}
@@ -380,14 +379,6 @@ def candidate_fit(week: Week) -> dict[str, Any]:
         "eligible_per_request": len(fit["eligible"]) / max(len(requests), 1),
         "retrieved_per_request": float((retrieved >= 0).sum() / max(len(requests), 1)),
     }
-
-
-def _eligible(population: Population, pool: Pool, user: int) -> IdArray:
-    """Ads of the pool that a user may see."""
-    users = population.users
-    bits = (1 << int(users.platform[user])) | (1 << (COHORT_BIT + int(users.cohort[user])))
-    region = slice(*pool.start[users.region[user] : users.region[user] + 2])
-    return pool.ad[region][(pool.audience[region] & bits) == bits]
 
 
 def _fit(population: Population, user: int, ads: IdArray) -> FloatArray:

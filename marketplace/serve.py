@@ -1,82 +1,26 @@
 """The story of a batch of requests: who competes, what models see and say, what is bid, who is shown."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from auction import Allocation, first_price, gsp, second_price, vcg
-from auction.pricing import Pricing, competing_bids
+from auction import Allocation
+from marketplace.arm import Arm
 from marketplace.assignment import Assignment
+from marketplace.bids import Terms, bids, worth
+from marketplace.cascade import Cascade, Predict, best, only
 from marketplace.features import Features
-from marketplace.scenario import ArmConfig, AuctionConfig, Scenario
 from marketplace.sequences import Recent
 from marketplace.stopwatch import Stopwatch
-from models.bias import Bias
-from models.data import Batch, Predictions
-from synth import draws
-from synth.campaigns import GOALS, PRICINGS
-from synth.draws import Cause
+from models.data import Batch
 from synth.retrieval import Pool
 from synth.types import BoolArray, Float32Array, FloatArray, IdArray, IntArray, Requests, Visits
 from synth.world import Minds, World
 
 _ROWS, _MOST_ROWS = 128, 512  # a thread takes a multiple of the first, up to the second, at a time
-
-Mechanism = Callable[[FloatArray, FloatArray, FloatArray], Allocation]  # bid, quality, reserve, each (n, k)
-
-
-class Shuffle(NamedTuple):
-    """Requests whose winners are put in the slots at random, so that what a slot does can be told from what an ad does."""
-
-    share: float = 0.0  # of the requests
-    seed: int = 0
-
-    def chosen(self, request: IntArray) -> BoolArray:
-        """(n,) which of the requests."""
-        return draws.uniform(self.seed, Cause.RANDOMISED, request) < self.share
-
-    def __call__(self, request: IntArray, sold: Allocation) -> Allocation:
-        """Winners of the chosen requests in the order of a draw each, empty slots last; a winner keeps its price."""
-        rows = np.flatnonzero(self.chosen(request)) if self.share else np.empty(0, np.int64)
-        winner, price = sold.winner[rows], sold.price_micros[rows]
-        lot = draws.uniform(self.seed, Cause.SLOT, request[rows, None], np.arange(winner.shape[1]))
-        order = np.argsort(np.where(winner >= 0, lot, 2.0), axis=1, kind="stable")
-        sold.winner[rows] = np.take_along_axis(winner, order, axis=1)
-        sold.price_micros[rows] = np.take_along_axis(price, order, axis=1)
-        return sold
-
-
-class Arm(NamedTuple):
-    """What a side of an experiment does its own way."""
-
-    name: str
-    predict: Callable[[Batch], Predictions]
-    mechanism: Mechanism
-    device: str = "cpu"  # that it predicts on
-    shuffle: Shuffle = Shuffle()
-    bias: Bias | None = None  # follows the bias of predicted clicks by campaign
-    bid_factor: float = 1.0  # of all bids
-    withheld: BoolArray | None = None  # (c,) campaigns whose ads win and are not shown; none where None
-
-
-class Terms(NamedTuple):
-    """What campaigns pay for and how much, as the auction sees it.
-
-    A line is a campaign in an arm: arm x c + campaign.
-    """
-
-    pricing: IdArray  # (lines,) a `Pricing`
-    bid_usd: FloatArray  # (lines,)
-    reserve_usd: FloatArray  # (lines,) per billable event
-    goal: IdArray  # (lines,) position in GOALS
-    ad_campaign: IdArray  # (A,)
-    tested: BoolArray  # (c,) campaigns whose ads some arm withholds
-    ad_value_usd: FloatArray  # (A,) of an order, by the advertiser's list of products and prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,7 +30,8 @@ class Scored:
     requests: Requests
     visits: Visits
     arm: IdArray  # (n,) whose rules hold the auction
-    ad: IdArray  # (n, k) candidates
+    retrieved: IdArray  # (n, r) what retrieval passed on
+    ad: IdArray  # (n, k) candidates, -1 where there are no more
     campaign: IdArray  # (n, k)
     side: IdArray  # (n, k) arm that predicts and bids for the candidate
     line: IdArray  # (n, k) see `Terms`
@@ -96,54 +41,8 @@ class Scored:
     pctr: Float32Array  # (n, k) as it is served, times the factor of an arm's online bias
     pcvr: Float32Array  # (n, k)
     randomised: BoolArray  # (n,) whose winners are put in the slots at random
+    late: BoolArray  # (n, k) predictions of the arm's fallback, since its model's came too late
     n_slots: int
-
-
-def withheld_by(arm: ArmConfig, n_campaigns: int) -> BoolArray:
-    """(c,) campaigns whose ads the arm does not show."""
-    if isinstance(arm.withhold, str):
-        return np.full(n_campaigns, arm.withhold == "all")
-    return np.isin(np.arange(n_campaigns), arm.withhold)
-
-
-def tested_campaigns(scenario: Scenario) -> BoolArray:
-    """(c,) campaigns whose ads some arm of the experiment withholds."""
-    n_campaigns = scenario.world.campaigns.count
-    return np.any([withheld_by(arm, n_campaigns) for arm in scenario.arms.values()], axis=0)
-
-
-def campaign_terms(scenario: Scenario, world: World, bid_factors: Sequence[float] = (1.0,)) -> Terms:
-    """The campaigns of `world` in arms with these factors of bids, under the scenario's reserves."""
-    auction = scenario.auction
-    reserve = {
-        Pricing.CPM: auction.reserve_cpm_usd, Pricing.CPC: auction.reserve_cpc_usd,
-        Pricing.CPA: auction.reserve_cpa_usd, Pricing.OCPM: auction.reserve_ocpm_usd,
-        Pricing.VALUE: auction.reserve_ocpm_usd,
-    }  # fmt: skip
-    campaigns, basket = world.population.campaigns, scenario.world.marginals.basket_usd
-    pricing = np.array([Pricing[name.upper()] for name in PRICINGS], np.int32)[campaigns.pricing]
-    return Terms(
-        pricing=np.tile(pricing, len(bid_factors)),
-        bid_usd=np.concatenate([factor * campaigns.bid_usd for factor in bid_factors]),
-        reserve_usd=np.tile([reserve[Pricing(p)] for p in pricing], len(bid_factors)),
-        goal=np.tile(campaigns.goal, len(bid_factors)),
-        ad_campaign=world.population.ads.campaign,
-        tested=tested_campaigns(scenario),
-        ad_value_usd=basket * np.exp(world.population.stores.log_price[world.population.ads.store].astype(np.float64)),
-    )
-
-
-def mechanism_of(auction: AuctionConfig, slot_effect: Sequence[float]) -> Mechanism:
-    """The scenario's mechanism, ready to run."""
-    slots = len(slot_effect)
-    rules: dict[str, Callable[..., Allocation]] = {
-        "gsp": partial(gsp, n_slots=slots, squash=auction.squash),
-        "first_price": partial(first_price, n_slots=slots, squash=auction.squash),
-        "vcg": partial(vcg, slot_effect=slot_effect),
-        "second_price": second_price,
-    }
-    rule = rules[auction.mechanism]
-    return lambda bid, quality, reserve: rule(bid, quality, reserve=reserve)
 
 
 def score(
@@ -167,43 +66,68 @@ def score(
         recent: What the users looked at and searched for, up to each request.
         pools: Ads that may compete: of each arm where budgets are split, else of all.
     """
-    n, k = len(requests), world.population.config.feed.candidates
+    n, usual = len(requests), world.population.config.feed.candidates
+    retrieved, ranked = widths(arms, usual)
+    k = max(ranked)
     arm_of = assignment.of_request(requests)
     campaigns = len(terms.pricing) // len(arms)
     pctr, pcvr = np.empty((n, k), np.float32), np.empty((n, k), np.float32)
-    ad, campaign, side = (np.empty((n, k), np.int32) for _ in range(3))
+    wide = np.full((n, max(retrieved)), -1, np.int32)
+    ad, campaign, side = np.full((n, k), -1, np.int32), np.empty((n, k), np.int32), np.empty((n, k), np.int32)
+    late = np.zeros((n, k), np.bool_)
+    sources: dict[tuple[int, int], list[int]] = {}  # arms that draw as many candidates from the same pool
+    for position, width in enumerate(retrieved):
+        sources.setdefault((position if len(pools) > 1 else 0, width), []).append(position)
 
     size = min(_MOST_ROWS, _ROWS * -(-n // (_ROWS * n_threads))) or _ROWS
 
     def block(start: int) -> tuple[Batch, Counter[str]]:
         spent: Counter[str] = Counter()
         stop = min(start + size, n)
-        some = requests.rows(start, stop)
+        some, query, seen = requests.rows(start, stop), visits.query[start:stop], recent.rows(start, stop)
+        own = arm_of[start:stop]
         clock = Stopwatch(spent)
-        query = visits.query[start:stop]
-        own = arm_of[start:stop] if len(pools) > 1 else np.zeros(stop - start, np.int32)
-        for position, pool in enumerate(pools):
-            rows = np.flatnonzero(own == position)
+        for (pool, width), positions in sources.items():
+            rows = np.flatnonzero(np.isin(own, positions))
             if len(rows) == stop - start:
-                ad[start:stop] = world.candidates(some, query, minds, pool)
+                wide[start:stop, :width] = world.candidates(some, query, minds, pools[pool], width)
             elif len(rows):
-                ad[start + rows] = world.candidates(some.take(rows), query[rows], minds, pool)
+                wide[start + rows, :width] = world.candidates(some.take(rows), query[rows], minds, pools[pool], width)
         clock.lap("retrieve")
-        batch = features.observe(some, query, recent.rows(start, stop), ad[start:stop])
+        for position, arm in enumerate(arms):
+            rows = np.flatnonzero(own == position)
+            if len(rows) == 0:
+                continue
+            offered = wide[start + rows, : retrieved[position]]
+            if arm.cascade is not None:
+                batch = features.observe(some.take(rows), query[rows], seen.take(rows), offered)
+                clock.lap("observe")
+                offered = _ranked(offered, arm.cascade, batch, np.int32(campaigns * position), terms)
+                clock.lap(f"light {arm.name}")
+            ad[start + rows, : offered.shape[1]] = offered
+        batch = features.observe(some, query, seen, ad[start:stop])
         clock.lap("observe")
         campaign[start:stop] = np.where(ad[start:stop] >= 0, terms.ad_campaign[ad[start:stop]], np.int32(-1))
         of_campaign = assignment.of_campaign
-        side[start:stop] = arm_of[start:stop, None] if of_campaign is None else of_campaign[campaign[start:stop]]
+        side[start:stop] = own[:, None] if of_campaign is None else of_campaign[campaign[start:stop]]
         for position, arm in enumerate(arms):
             mine = side[start:stop] == position
             rows = np.flatnonzero(mine.any(axis=1))
             if len(rows) == 0:
                 continue
-            alone = len(rows) == stop - start
-            predicted = arm.predict(batch if alone else batch.take(rows))
-            for whole, part in ((pctr, predicted.click), (pcvr, predicted.conversion)):
-                whole[start + rows] = np.where(mine[rows], part, whole[start + rows])
+
+            def put(rows: IntArray, predict: Predict, mine: BoolArray = mine) -> None:
+                predicted = predict(batch if len(rows) == stop - start else batch.take(rows))
+                for whole, part in ((pctr, predicted.click), (pcvr, predicted.conversion)):
+                    whole[start + rows] = np.where(mine[rows], part, whole[start + rows])
+
+            put(rows, arm.predict)
             clock.lap(f"predict {arm.name}")
+            if arm.fallback is not None:
+                rows = rows[arm.fallback.late(some.id[rows])]
+                late[start + rows] |= mine[rows]
+                put(rows, arm.fallback.predict)
+                clock.lap(f"fallback {arm.name}")
         return batch, spent
 
     done = list(threads.map(block, range(0, max(n, 1), size)))
@@ -214,6 +138,7 @@ def score(
         requests=requests,
         visits=visits,
         arm=arm_of,
+        retrieved=wide,
         ad=ad,
         campaign=campaign,
         side=side,
@@ -224,16 +149,51 @@ def score(
         pctr=pctr,
         pcvr=pcvr,
         randomised=np.stack([arm.shuffle.chosen(requests.id) for arm in arms])[arm_of, np.arange(n)],
+        late=late,
         n_slots=len(world.population.slot_effect),
     )
 
 
+def widths(arms: tuple[Arm, ...], usual: int) -> tuple[list[int], list[int]]:
+    """Candidates that each arm retrieves, and those that its model scores."""
+    cascades = [arm.cascade for arm in arms]
+    return [c.retrieved if c else usual for c in cascades], [c.ranked if c else usual for c in cascades]
+
+
+def _ranked(ad: IdArray, cascade: Cascade, batch: Batch, first_line: np.int32, terms: Terms) -> IdArray:
+    """(n, ranked) the ads that the light ranker passes on, of those (n, r) that its arm has retrieved."""
+    line = np.where(ad >= 0, first_line + terms.ad_campaign[ad], np.int32(-1))
+    kept = best(worth(line, ad, *cascade.light(batch), terms), ad >= 0, cascade.ranked)
+    return only(ad, kept, cascade.ranked)
+
+
+def shortlisted(scored: Scored, arms: tuple[Arm, ...], terms: Terms) -> Scored:
+    """The tick with those candidates alone that each arm's cascade passes on to its auctions."""
+    if all(arm.cascade is None for arm in arms):
+        return scored
+    kept = scored.ad >= 0
+    value = worth(scored.line, scored.ad, scored.pctr, scored.pcvr, terms)
+    for position, arm in enumerate(arms):
+        rows = np.flatnonzero(scored.arm == position)
+        if arm.cascade is not None:
+            kept[rows] = best(value[rows], kept[rows], arm.cascade.auctioned)
+
+    def of_kept(values: IdArray) -> IdArray:
+        return np.where(kept, values, np.int32(-1))
+
+    return replace(
+        scored, ad=of_kept(scored.ad), campaign=of_kept(scored.campaign), line=of_kept(scored.line),
+        account=of_kept(scored.account),
+    )  # fmt: skip
+
+
 class Offers(NamedTuple):
-    """What competes in the auctions of a tick, (n, k) each."""
+    """What competes in the auctions of a tick, (n, k) each but the last."""
 
     bid: FloatArray  # USD per billable event; 0 where nobody competes
     quality: FloatArray  # probability of that event given examination
     reserve: FloatArray  # USD per billable event
+    ends: IntArray  # (accounts,) request from which on the account has nothing left to bid with; n of one that has
 
 
 def offers_of(
@@ -246,16 +206,11 @@ def offers_of(
         active: (accounts,)
     """
     arms = len(terms.pricing) // len(active)  # that draw on one account
-    clicks_will_do = (terms.goal == GOALS.index("click"))[scored.line]
-    whole = np.ones_like(terms.bid_usd)
-    bid, quality = competing_bids(
-        scored.line, terms.pricing, terms.bid_usd, np.tile(multiplier, arms) if takes_part is None else whole,
-        np.tile(active, arms), scored.pctr, np.where(clicks_will_do, np.float32(1.0), scored.pcvr),
-        terms.ad_value_usd.astype(np.float32)[scored.ad],
-    )  # fmt: skip
+    paced = np.tile(multiplier, arms) if takes_part is None else np.ones_like(terms.bid_usd)
+    bid, quality = bids(scored.line, scored.ad, scored.pctr, scored.pcvr, terms, paced, np.tile(active, arms))
     if takes_part is not None:
         bid[~takes_part] = 0.0
-    return Offers(bid, quality, terms.reserve_usd[scored.line])
+    return Offers(bid, quality, terms.reserve_usd[scored.line], np.where(active, len(bid), 0))
 
 
 def auction_off(
@@ -278,7 +233,7 @@ def auction_off(
     for position, arm in enumerate(arms):
         own = np.flatnonzero(scored.arm[rows] == position)
         request, campaign = scored.requests.id[rows[own]], scored.campaign[rows[own]]
-        bid, quality, reserve = (offer[rows[own]] for offer in offers)
+        bid, quality, reserve = (offer[rows[own]] for offer in offers[:3])
         sold = arm.mechanism(bid, quality, reserve)
         if tested.any():
             exposed[own] = _won_by(tested, sold, campaign)

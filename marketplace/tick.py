@@ -9,10 +9,12 @@ import numpy as np
 
 from auction import Allocation
 from auction.pricing import Pricing
+from marketplace.arm import Arm
+from marketplace.bids import Terms
 from marketplace.features import KNOWN_ORDERS
 from marketplace.ledger import Ledger
 from marketplace.orders import ORDER, Orders, in_time
-from marketplace.serve import Arm, Offers, Scored, Terms, auction_off, offers_of
+from marketplace.serve import Offers, Scored, auction_off, offers_of
 from marketplace.stopwatch import Stopwatch
 from synth.campaigns import GOALS
 from synth.types import CHECKOUT, EVENTS, BoolArray, Columns, FloatArray, IdArray, IntArray, Outcomes, Truth
@@ -145,6 +147,7 @@ def _withdraw(offers: Offers, scored: Scored, start: int, out: BoolArray) -> Int
     """Take the accounts `out` from the auctions of the requests from `start` on; gives those that lose a bid."""
     gone = out[scored.account[start:]] & (offers.bid[start:] > 0)
     offers.bid[start:][gone] = 0.0
+    offers.ends[out] = start
     return np.flatnonzero(gone.any(axis=1))
 
 

@@ -16,6 +16,7 @@ from synth.types import BoolArray, Float32Array, IdArray, IntArray, Requests
 
 _COHORT_BIT = 8  # bits 0 to 7 of an audience are platforms
 _LOWEST = np.float32(np.finfo(np.float32).min)
+_MANY = 200  # ads that are sorted sooner than ranked one by one
 
 
 class Pool(NamedTuple):
@@ -213,11 +214,12 @@ def _take_best(score, ad, peak, key, taken):  # type: ignore[no-untyped-def]
                     high = np.int64(ordered[p] ^ ((ordered[p] >> 31) & 0x7FFFFFFF))
                     key[found] = (high << 32) | (0xFFFFFFFF - p)
                     found += 1
-    if found > 4 * taken.size:
-        # Many ties, and ranks take quadratic time
+    if found > min(4 * taken.size, _MANY):
+        # Many ties, or many to take, and ranks take quadratic time
         key[:found].sort()
-        key[: taken.size] = key[found - taken.size : found]
-        found = taken.size
+        for rank in range(min(found, taken.size)):
+            taken[rank] = ad[0xFFFFFFFF - (key[found - 1 - rank] & 0xFFFFFFFF)]
+        return
     for i in range(found):
         mine, rank = key[i], 0
         for j in range(found):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from synth import draws, fatigue, organic, response, retrieval, traffic
 from synth.affinity import Intercepts, Tastes, per_dimension
-from synth.campaigns import Ads, Campaigns, live, make_ads, make_campaigns, on_air
+from synth.campaigns import COHORT_BIT, Ads, Campaigns, live, make_ads, make_campaigns, on_air
 from synth.config import WorldConfig
 from synth.content import Content, make_content
 from synth.delay import DelayLaw, delay_laws, solve_delay, within
@@ -113,6 +113,13 @@ class Population:
             eligible, self.config.population.regions,
         )  # fmt: skip
 
+    def eligible(self, pool: Pool, user: int) -> IdArray:
+        """(m,) ads of the pool that a user may see."""
+        users = self.users
+        bits = (1 << int(users.platform[user])) | (1 << (COHORT_BIT + int(users.cohort[user])))
+        region = slice(*pool.start[users.region[user] : users.region[user] + 2])
+        return pool.ad[region][(pool.audience[region] & bits) == bits]
+
     def store_of(self, ad: IdArray) -> IdArray:
         """Stores of `ad`, -1 where there is none."""
         return np.where(ad >= 0, self.ads.store[ad], np.int32(-1))
@@ -167,15 +174,19 @@ class World:
             self.laws.order,
         )  # fmt: skip
 
-    def candidates(self, requests: Requests, query: IdArray, minds: Minds, pool: Pool) -> IdArray:
-        """Ads that compete for each request, (n, k); `query` is the dish searched for, -1 where none was."""
+    def candidates(self, requests: Requests, query: IdArray, minds: Minds, pool: Pool, k: int | None = None) -> IdArray:
+        """Ads that compete for each request, (n, k); `query` is the dish searched for, -1 where none was.
+
+        Args:
+            k: Candidates per request; as many as the feed has by default.
+        """
         p = self.population
         index = Index(
             self.solved.familiar, p.config.retrieval.quality, p.config.retrieval.query_weight, p.tastes.siblings
         )
         return retrieval.retrieve(
             p.luck, requests, p.users.region, p.users.platform, p.users.cohort, p.users.taste, query, minds.habits.store,
-            p.ads.of_store, pool, index, p.config.feed.candidates,
+            p.ads.of_store, pool, index, k or p.config.feed.candidates,
         )  # fmt: skip
 
     def respond(self, requests: Requests, need: IdArray, ad: IdArray, minds: Minds) -> tuple[Outcomes, Truth]:
