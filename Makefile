@@ -31,6 +31,7 @@ bench: $(SETUP)
 	$(BIN)/python benchmarks/world.py
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/queueing.py
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix .

@@ -25,12 +25,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from marketplace.arm import Arm
 from marketplace.assignment import everyone
 from marketplace.market import first_ranker, model_arm, open_market
 from marketplace.record import LogRecorder
 from marketplace.scenario import load_scenario
 from marketplace.schema import log_schema
-from marketplace.serve import Arm
 from marketplace.simulate import Result, simulate
 from marketplace.state import State, new_state
 from marketplace.training import train

@@ -199,6 +199,98 @@ def importance(
 
 
 @app.command()
+def profile(
+    model: Annotated[Path, typer.Argument(help="Folder of a saved model: RUN/models/NAME, or one of `train --out`.")],
+    log: Annotated[
+        Path | None, typer.Option(help="Whose requests to score: a run folder or a log. Default: the run of the model.")
+    ] = None,
+    candidates: Annotated[int, typer.Option(min=1, help="Ads scored per request.")] = 50,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Requests scored at once; repeat for several. Default: 1, 8, 64, 256.")
+    ] = None,
+    threads: Annotated[
+        list[int] | None, typer.Option(min=1, help="Of a call; repeat for several. Default: 1 and all cores.")
+    ] = None,
+    format_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", help="float32, bfloat16, int8, each also with -compiled, or exported; repeat for several. Default: all."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Time a model's scoring by format, threads and requests scored at once, and what a format costs in accuracy.
+
+    Example: `marketplace profile runs/delivery-20260101-120000/models/treatment --batch 1 --batch 64 --format int8`
+    """
+    from marketplace.errors import refusing  # noqa: PLC0415
+    from marketplace.profile import asked, profile_of  # noqa: PLC0415
+    from models.errors import Unusable  # noqa: PLC0415
+
+    with _refusals(), _progress("profile") as progress, refusing("profile", Unusable):
+        question = asked(
+            model, log, candidates=candidates, requests=batch or (1, 8, 64, 256), threads=threads or (),
+            formats=format_ or (),
+        )  # fmt: skip
+        content = profile_of(question, progress=progress)
+    if as_json:
+        print(json.dumps(content, indent=1))
+        return
+    from marketplace.terminal import print_profile  # noqa: PLC0415
+
+    print_profile(_console(), content)
+
+
+@app.command()
+def pareto(
+    source: Source,
+    space: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file with [base], a model's settings, and [space], lists of values. Default: networks."),
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Architectures to train at random, the base among them.")] = 12,
+    propose: Annotated[int, typer.Option(help="Architectures to predict.")] = 2000,
+    verify: Annotated[int, typer.Option(help="Of those, how many to train.")] = 4,
+    seeds: Annotated[int, typer.Option(help="Trainings of each.")] = 1,
+    task: Annotated[str, typer.Option(help="click, or conversion (given a click).")] = "click",
+    search_seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn, and of the trainings.")] = 0,
+    html: Annotated[Path | None, typer.Option(help="Write the page to this file, too.")] = None,
+    set_: Set = None, runs: Runs = _RUNS, threads: Threads = 2, tick: Tick = 2048, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Search a space of architectures for the trade of AUC for scoring speed: random trials, predictions, a verified front.
+
+    Example: `marketplace pareto runs/delivery-20260101-120000 --trials 16 --verify 4 --html pareto.html`
+    """
+    from marketplace.errors import refusing  # noqa: PLC0415
+    from marketplace.page import render_pareto  # noqa: PLC0415
+    from marketplace.pareto import asked, pareto_of  # noqa: PLC0415
+    from marketplace.runs import write_whole  # noqa: PLC0415
+    from marketplace.space import space_of  # noqa: PLC0415
+    from models.errors import Unusable  # noqa: PLC0415
+
+    with _refusals():
+        _check_page(html)
+        search = asked(
+            space_of(space), task=task, trials=trials, propose=propose, verify=verify, seeds=seeds, seed=search_seed
+        )
+
+    def work(draft: "Draft", progress: Callable[[str, float], None]) -> dict[str, Any]:
+        with refusing("training", Unusable):
+            content = pareto_of(draft.folder, draft.scenario, search, threads=threads, progress=progress)
+        page = render_pareto(content)
+        for file in (draft.folder / "pareto.html", *([] if html is None else [html])):
+            write_whole(file, page)
+        return content
+
+    def show(content: dict[str, Any]) -> None:
+        from marketplace.terminal import print_pareto  # noqa: PLC0415
+
+        print_pareto(_console(), content)
+
+    _add("pareto", "pareto", source, set_, None, runs, _pace(threads, tick), as_json, "log", None, work, show)
+
+
+@app.command()
 def simulate(
     source: Source, design: Design = None, set_: Set = None, seed: Seed = None, runs: Runs = _RUNS,
     threads: Threads = 2, tick: Tick = 2048, as_json: Json = False,
@@ -209,6 +301,29 @@ def simulate(
     """
     chosen = tuple(dict.fromkeys(design or ["ab"]))
     _work("simulate", source, set_, seed, runs, _pace(threads, tick), as_json, "report", chosen)
+
+
+@app.command()
+def capacity(
+    source: Source, set_: Set = None, seed: Seed = None, runs: Runs = _RUNS, threads: Threads = 2, tick: Tick = 2048,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Size and price the platform for every arm: hosts for the p99 target at the peak, latency, dollars a year.
+
+    Example: `marketplace capacity runs/delivery-20260101-120000 --set serving.scale=20000 --set serving.target_p99_ms=40`
+    """
+    from marketplace.serving_words import reasons  # noqa: PLC0415
+
+    def show(content: Any) -> None:
+        from marketplace.terminal import print_serving  # noqa: PLC0415
+
+        print_serving(_console(), content)
+
+    def check(content: Any) -> None:
+        for reason in reasons(content):
+            raise Refused(f"scenario {content['scenario']}, arm {reason}")
+
+    _work("capacity", source, set_, seed, runs, _pace(threads, tick), as_json, "report", ("ab",), check, show)
 
 
 @app.command("design")
@@ -418,8 +533,7 @@ def world(
 
     with _refusals():
         scenario, _ = scenario_of(source, set_ or [], seed)
-        if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
-            raise Refused(f"--html {html}: give a file in a folder that exists")
+        _check_page(html)
         with _progress("world") as progress:
             content = _portrait(scenario, progress)
         if html is not None:
@@ -472,9 +586,13 @@ def _pace(threads: int, tick: int) -> "Pace":
 
 def _work(
     command: str, source: Path, overrides: list[str] | None, seed: int | None, runs: Path, pace: "Pace", as_json: bool,
-    upto: str, designs: tuple[str, ...] | None,
+    upto: str, designs: tuple[str, ...] | None, check: Callable[[Any], None] | None = None,
+    show: Callable[[Any], None] | None = None,
 ) -> None:  # fmt: skip
-    """Make a run folder with every stage up to `upto`, taking over what the source has done under the same settings."""
+    """Make a run folder with every stage up to `upto`, taking over what the source has done under the same settings.
+
+    The report is shown by `show`, whole where that is None; `check` may refuse it once the run is kept.
+    """
     from marketplace.experiment import complete  # noqa: PLC0415
     from marketplace.runs import new_run, read_json, scenario_of  # noqa: PLC0415
 
@@ -482,6 +600,8 @@ def _work(
         scenario, run = scenario_of(source, overrides or [], seed)
         with _progress(command) as progress, new_run(scenario, command, runs) as draft:
             complete(draft, run, upto, designs, pace, progress)
+        if check is not None:
+            check(read_json(draft.folder / "report.json"))
         if as_json:
             extra = {
                 name: read_json(draft.folder / f"{name}.json") for name in draft.stages if name in ("models", "report")
@@ -490,7 +610,8 @@ def _work(
             return
         console = _console()
         if "report" in draft.stages:
-            _show(read_json(draft.folder / "report.json"), as_json=False)
+            content = read_json(draft.folder / "report.json")
+            _show(content, as_json=False) if show is None else show(content)
         elif "models" in draft.stages:
             from marketplace.terminal import print_models  # noqa: PLC0415
 
@@ -525,6 +646,12 @@ def _add(
         return
     show(content)
     _console().print(f"\nRun folder: {draft.folder}", soft_wrap=True, highlight=False)
+
+
+def _check_page(html: Path | None) -> None:
+    """Raises `Refused` where a page could not be written."""
+    if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
+        raise Refused(f"--html {html}: give a file in a folder that exists")
 
 
 def _portrait(scenario: "Scenario", progress: Callable[[str, float], None]) -> dict[str, Any]:

@@ -1,15 +1,28 @@
-"""Cost: what it takes to predict for a million requests, in dollars."""
+"""Cost: what hosts and trainings come to, in dollars."""
 
-from marketplace.scenario import CostConfig
+from marketplace.servers import HostConfig
+
+HOURS_PER_YEAR = 8760
 
 
-def usd_per_million(seconds: float, n_requests: int, device: str, config: CostConfig) -> float:
-    """Price of the measured scoring time of `n_requests` requests, for a million of them.
+def workers_of(host: HostConfig, device: str) -> int:
+    """How many models run on a host beside one another: one per core, or one per GPU; 0 where it has no such device."""
+    return host.gpus if device == "cuda" else host.cores
 
-    A second of one CPU core costs its share of the CPU host; on a GPU, a second costs the share of one GPU.
-    """
-    if device == "cpu":
-        per_hour = config.cpu_host_usd_per_hour / config.cpu_host_cores
-    else:
-        per_hour = config.gpu_host_usd_per_hour / config.gpu_host_gpus
-    return 1e6 * seconds / n_requests * per_hour / 3600
+
+def cheapest(hosts: dict[str, HostConfig], device: str) -> str | None:
+    """The host whose workers cost the least, the first of equals; None where none has the device."""
+    price = {
+        name: host.usd_per_hour / workers_of(host, device) for name, host in hosts.items() if workers_of(host, device)
+    }
+    return min(price, key=lambda name: price[name]) if price else None
+
+
+def usd_per_year(hosts: int, host: HostConfig) -> float:
+    """Of so many hosts, all the year."""
+    return hosts * host.usd_per_hour * HOURS_PER_YEAR
+
+
+def training_usd(seconds: float, workers: int, host: HostConfig, device: str) -> float:
+    """Of a training that kept so many workers of a host busy."""
+    return seconds / 3600 * workers * host.usd_per_hour / workers_of(host, device)

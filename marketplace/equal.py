@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from marketplace.aa import Study, naive_study, study_of
+from marketplace.arm import tested_campaigns
 from marketplace.assignment import Assignment
 from marketplace.before import load_before
 from marketplace.counters import Counters
@@ -20,7 +21,6 @@ from marketplace.replications import under
 from marketplace.resplit import resplit
 from marketplace.runs import Draft
 from marketplace.scenario import Scenario
-from marketplace.serve import tested_campaigns
 from marketplace.state import load_state
 from marketplace.trial import setting, trial
 from synth.types import FloatArray

@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from marketplace.arm import Arm, tested_campaigns
 from marketplace.assignment import Assignment, everyone
 from marketplace.before import load_before, save_before
+from marketplace.curves import CURVES, measure_curves, rankers_of
 from marketplace.designs import Reading, quantile_rows, read, splits
 from marketplace.errors import Refused, refusing
 from marketplace.log import COMING, save_coming
@@ -21,10 +23,11 @@ from marketplace.page import render_html
 from marketplace.readings import READINGS, save_readings
 from marketplace.record import LogRecorder
 from marketplace.report import build_report
-from marketplace.runs import SCENARIO, Draft, Run, write_json
-from marketplace.scenario import Scenario, load_scenario
+from marketplace.runs import SCENARIO, Draft, Run, read_json, write_json
+from marketplace.scenario import CONTROL, Scenario, load_scenario
 from marketplace.schema import log_schema
-from marketplace.serve import Arm, tested_campaigns
+from marketplace.serving import SERVING, Trained, price, traffic_of
+from marketplace.shape import MeasuredCurve, SimulationResult
 from marketplace.simulate import Result, Spending, simulate
 from marketplace.state import load_state, new_state, save_state
 from marketplace.training import train
@@ -49,6 +52,7 @@ _FILES = {
     "log": ("log", "truth", "state"),
     "models": ("models", "models.json"),
     "simulations": ("simulations",),
+    "curves": (CURVES,),
 }  # what a stage leaves in a run folder
 
 
@@ -88,6 +92,8 @@ def _stages(
             return False
         if stage == "models" and not set(draft.scenario.trained) <= set(source.manifest["stages"]["models"]["train_s"]):
             return False  # an arm now serves a model that no arm served then
+        if stage == "curves" and not _all_timed(draft.scenario, source):
+            return False
         with refusing(f"run folder {source.folder}", OSError):
             draft.adopt(stage, source, _FILES[stage])
         return True
@@ -103,7 +109,17 @@ def _stages(
     taken_over("simulations")
     done = draft.stages.get("simulations", {})
     run_simulations(draft, [design for design in designs if design not in done], pace, progress)
+    if not taken_over("curves"):
+        progress("scoring curves", 0.0)
+        curves = measure_curves(draft.scenario, draft.folder, partial(progress, "scoring curves"))
+        write_json(draft.folder / CURVES, curves)
+        draft.stages["curves"] = {}
     report(draft, progress)
+
+
+def _all_timed(scenario: Scenario, source: Run) -> bool:
+    timed = {(curve["model"], curve["candidates"]) for curve in read_json(source.folder / CURVES, list[MeasuredCurve])}
+    return set(rankers_of(scenario)) <= timed
 
 
 def collect_log(draft: Draft, pace: Pace, progress: Progress) -> None:
@@ -150,7 +166,8 @@ def train_models(draft: Draft, pace: Pace, progress: Progress) -> None:
             progress=lambda name, share: progress(f"train {name}", share),
         )  # fmt: skip
     write_json(draft.folder / "models.json", table)
-    draft.stages["models"] = {"train_s": {row["model"]: round(row["train_s"], 2) for row in table}}
+    seconds = {row["model"]: round(row["train_s"], 2) for row in table}
+    draft.stages["models"] = {"train_s": seconds, "threads": pace.threads}
 
 
 def run_simulations(draft: Draft, designs: Sequence[str], pace: Pace, progress: Progress) -> None:
@@ -198,8 +215,9 @@ def _keep(
             {
                 "name": arm.name, "device": arm.device, "requests": result.requests_by_arm[arm.name],
                 "predict_s": result.cpu_s.get(f"predict {arm.name}", 0.0),
+                "load": result.load.of(position), "recall": result.recall.of(position),
             }
-            for arm in arms
+            for position, arm in enumerate(arms)
         ],
         "splits": [
             split._asdict() for split in splits(result, assignment, scenario.experiment.design, world.population.users)
@@ -236,10 +254,24 @@ def _speed(result: Result) -> dict[str, Any]:
 
 
 def report(draft: Draft, progress: Progress) -> None:
-    """Read the simulations and write the report."""
+    """Price the arms, read the simulations and write the report."""
+    write_json(draft.folder / SERVING, priced(draft, progress))
     progress("report", 0.0)
     content = build_report(draft.folder, draft.scenario, draft.stages)
     write_json(draft.folder / "report.json", content)
     (draft.folder / "report.html").write_text(render_html(content))
     draft.stages["report"] = {}
     progress("report", 1.0)
+
+
+def priced(draft: Draft, progress: Progress) -> dict[str, Any]:
+    """The platform under every arm whose load some simulation has told."""
+    scenario, models, folder = draft.scenario, draft.stages["models"], draft.folder / "simulations"
+    names = list(draft.stages["simulations"])
+    results = {name: read_json(folder / name / "result.json", SimulationResult) for name in names}
+    curves = read_json(draft.folder / CURVES, list[MeasuredCurve])
+    whole = next((name for name in (CONTROL, "aa", "ab") if name in names), names[0])
+    return price(
+        scenario, results, curves, traffic_of(folder / whole), Trained(models["train_s"], models["threads"]),
+        partial(progress, "serving"),
+    )  # fmt: skip

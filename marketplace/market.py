@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from marketplace.assignment import everyone
+from marketplace.arm import Arm, CacheRule, Fallback, Shuffle, mechanism_of, withheld_by
+from marketplace.assignment import MINUTE_MS, everyone
+from marketplace.cascade import Cascade, Predict
 from marketplace.errors import Refused
 from marketplace.record import Tick
 from marketplace.runs import read_json, write_json
 from marketplace.scenario import FIRST_RANKER, ArmConfig, Scenario
 from marketplace.schema import log_schema
-from marketplace.serve import Arm, Shuffle, mechanism_of, withheld_by
 from marketplace.shape import WorldFile
 from marketplace.simulate import simulate
 from marketplace.state import new_state
@@ -86,6 +87,16 @@ def first_ranker(scenario: Scenario) -> Arm:
     Raises:
         Unusable: If a weight names no dense feature of the log.
     """
+    shuffle = Shuffle(scenario.log.randomised_share, scenario.seed)
+    return model_arm(scenario, FIRST_RANKER, first_model(scenario))._replace(shuffle=shuffle)
+
+
+def first_model(scenario: Scenario) -> Model:
+    """The simple ranker of the log.
+
+    Raises:
+        Unusable: If a weight names no dense feature of the log.
+    """
     config = scenario.first_ranker
     schema = log_schema(scenario.world)
     linear = Linear(
@@ -93,9 +104,7 @@ def first_ranker(scenario: Scenario) -> Arm:
         conversion=weights(schema, config.conversion.intercept, config.conversion.weights),
     )
     certain = Platt(1.0, 0.0)
-    model = Model(predictor=linear, kind="linear", click=certain, conversion=certain)
-    shuffle = Shuffle(scenario.log.randomised_share, scenario.seed)
-    return model_arm(scenario, "first_ranker", model)._replace(shuffle=shuffle)
+    return Model(predictor=linear, kind="linear", click=certain, conversion=certain)
 
 
 def served_arms(scenario: Scenario, models: Mapping[str, Model]) -> tuple[Arm, ...]:
@@ -103,18 +112,26 @@ def served_arms(scenario: Scenario, models: Mapping[str, Model]) -> tuple[Arm, .
     n_campaigns = scenario.world.campaigns.count
     ranker = first_ranker(scenario)._replace(shuffle=Shuffle())
 
+    def predict_of(which: str) -> Predict:
+        return ranker.predict if which == FIRST_RANKER else models[which].predict
+
     def served(name: str, config: ArmConfig) -> Arm:
         which = str(config.model)
         if which == FIRST_RANKER:
             arm = ranker._replace(name=name)
         else:
             arm = model_arm(scenario, name, models[which], scenario.models[which].correct)
-        withheld = withheld_by(config, n_campaigns)
+        withheld, stages, cache = withheld_by(config, n_campaigns), config.cascade, config.cache
         return arm._replace(
             mechanism=mechanism_of(scenario.auction_of(config), scenario.world.feed.slot_effect),
             bid_factor=config.bid_factor,
             withheld=withheld if withheld.any() else None,
-        )
+            cascade=None if stages is None else Cascade(
+                predict_of(stages.light), stages.retrieved, stages.ranked, stages.auctioned
+            ),
+            cache=None if cache is None else CacheRule(round(cache.ttl_minutes * MINUTE_MS), cache.key),
+            fallback=Fallback(predict_of(config.fallback), config.late_share, scenario.seed) if config.late_share else None,
+        )  # fmt: skip
 
     return tuple(served(name, config) for name, config in scenario.arms.items())
 

@@ -1,4 +1,4 @@
-"""The report and the portrait of a world as pages: one file each, charts included."""
+"""The report, the portrait of a world and a search over architectures as pages: one file each, charts included."""
 
 from typing import Any
 
@@ -7,7 +7,9 @@ from markupsafe import Markup
 
 from marketplace import words
 from marketplace.charts import calibration_chart, days_chart, lift_chart, pacing_chart
+from marketplace.pareto_chart import pareto_chart
 from marketplace.portrait_charts import portrait_charts
+from marketplace.serving_words import reasons, serving_sheets
 
 
 def render_html(content: dict[str, Any]) -> str:
@@ -32,7 +34,10 @@ def render_html(content: dict[str, Any]) -> str:
             ],
             "pacing": pacing_chart(content["pacing"]).to_html(full_html=False, include_plotlyjs=False),
         }
-    return _render("report.html.j2", content, {name: _safe(chart) for name, chart in charts.items()})
+    return _render(
+        "report.html.j2", content, {name: _safe(chart) for name, chart in charts.items()},
+        serving=serving_sheets(content), reasons=reasons(content),
+    )  # fmt: skip
 
 
 def render_portrait(content: dict[str, Any]) -> str:
@@ -46,11 +51,17 @@ def render_portrait(content: dict[str, Any]) -> str:
     return _render("world.html.j2", content, charts)
 
 
-def _render(template: str, content: dict[str, Any], charts: Any) -> str:
+def render_pareto(content: dict[str, Any]) -> str:
+    """The page of a search over architectures, which needs nothing beside it."""
+    chart = pareto_chart(content).to_html(full_html=False, include_plotlyjs=True, div_id="chart-0")
+    return _render("pareto.html.j2", content, _safe(chart))
+
+
+def _render(template: str, content: dict[str, Any], charts: Any, **more: Any) -> str:
     environment = Environment(
         loader=PackageLoader("marketplace"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return environment.get_template(template).render(content=content, charts=charts, words=words)
+    return environment.get_template(template).render(content=content, charts=charts, words=words, **more)
 
 
 def _safe(chart: Any) -> Any:

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from marketplace.arm import tested_campaigns
 from marketplace.designs import Reading
 from marketplace.errors import known
 from marketplace.metrics import METRICS, QUANTILES, Metric
 from marketplace.scenario import Scenario
 from marketplace.sequential import mixture_p_value, monitor
-from marketplace.serve import tested_campaigns
 from marketplace.stats import Effect, adjusted, effect, true_lift
 from synth.traffic import weekday_factor
 from synth.types import FloatArray

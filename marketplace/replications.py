@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from marketplace.arm import Arm, tested_campaigns
 from marketplace.before import load_before
 from marketplace.designs import Reading, assignment_of, read
 from marketplace.errors import Refused
@@ -19,7 +20,6 @@ from marketplace.metrics import Metric, value
 from marketplace.readout import metrics_of
 from marketplace.record import NoRecord
 from marketplace.scenario import Scenario
-from marketplace.serve import Arm, tested_campaigns
 from marketplace.state import load_state
 from marketplace.stats import Effect
 from marketplace.trial import budget_by_day, setting, trial

@@ -6,7 +6,6 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from marketplace.cost import usd_per_million
 from marketplace.curse import winners_curse_of
 from marketplace.errors import Refused
 from marketplace.market import WORLD, load_world
@@ -15,7 +14,8 @@ from marketplace.readings import READINGS, load_readings
 from marketplace.readout import described, exposed_rows, metrics_of, readout
 from marketplace.runs import read_json
 from marketplace.scenario import Scenario
-from marketplace.shape import Score, SimulationResult
+from marketplace.serving import SERVING
+from marketplace.shape import Priced, Score, SimulationResult
 from marketplace.stats import SRM_ALARM, sample_ratio_p
 from synth.traffic import weekday_factor
 from synth.types import CHECKOUT, HOUR_MS
@@ -34,12 +34,13 @@ def build_report(folder: Path, scenario: Scenario, stages: dict[str, Any]) -> di
         for name in stages["simulations"]
     }
     readings = {name: load_readings(folder / "simulations" / name / READINGS) for name in simulations}
+    priced = read_json(folder / SERVING, Priced)
     content: dict[str, Any] = {
         "scenario": scenario.name, "description": scenario.description, "seed": scenario.seed,
         "log_days": scenario.calendar.log_days, "test_days": scenario.calendar.test_days,
         "experiment": _experiment(scenario),
         "models": read_json(folder / "models.json", list[Score]), "marginals": _marginals(folder, scenario),
-        "stages": _stages(stages), "digests": _digests(stages),
+        "stages": _stages(stages), "digests": _digests(stages), "serving": priced,
     }  # fmt: skip
     worlds = {name: days[-1] for name, days in readings.items() if name in scenario.arms}
     if "ab" in simulations:
@@ -47,7 +48,7 @@ def build_report(folder: Path, scenario: Scenario, stages: dict[str, Any]) -> di
         world = load_world(scenario, folder / "truth")
         rows, by_day = readout(readings["ab"], worlds, scenario)
         content |= {
-            "readout": [*rows, *_cost(simulations, scenario)], "by_day": by_day,
+            "readout": [*rows, *_cost(priced)], "by_day": by_day, "worth": _worth(priced, rows),
             "exposed": exposed_rows(readings["ab"][-1], scenario),
             "quantiles": [described(row["metric"]) | row for row in simulations["ab"]["quantiles"]],
             "srm": _srm(simulations["ab"]), "pacing": _pacing(ab),
@@ -74,31 +75,44 @@ def _experiment(scenario: Scenario) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _cost(simulations: dict[str, Any], scenario: Scenario) -> list[dict[str, Any]]:
-    """Infra cost, from the measured scoring time of each arm; a measurement of this machine, so it has no interval."""
-
-    def usd(arm: dict[str, Any]) -> float:
-        return usd_per_million(arm["predict_s"], max(arm["requests"], 1), arm["device"], scenario.cost)
-
-    def lift(before: float, after: float) -> float | None:
-        return after / before - 1 if before > 0 else None
-
-    control, *others = simulations["ab"]["arms"]
-    rows = []
+def _cost(priced: dict[str, Any]) -> list[dict[str, Any]]:
+    """Infra cost of the arms beside control's; a measurement of this machine, so it has no interval."""
+    control, *others = priced["arms"]
+    before, rows = control["usd_per_million"], []
     for arm in others:
-        names = control["name"], arm["name"]
-        truth = None
-        if all(name in simulations for name in names):
-            truth = lift(*(usd(simulations[name]["arms"][0]) for name in names))
+        after = arm["usd_per_million"]
+        lift = after / before - 1 if before and after is not None else None
         rows.append(
             {
-                "arm": arm["name"], "metric": "infra_cost", "group": "platform", "unit": "USD per million requests",
-                "good": "down", "role": "guardrail", "control": usd(control), "treatment": usd(arm),
-                "lift": lift(usd(control), usd(arm)), "low": None, "high": None, "p_value": None, "p_holm": None,
-                "p_benjamini_hochberg": None, "why": "measured scoring time", "se": None, "variance_ratio": None,
-                "stopped_day": None, "true_lift": truth, "bias": None, "covered": None,
+                "arm": arm["arm"], "metric": "infra_cost", "group": "platform", "unit": "USD per million requests",
+                "good": "down", "role": "guardrail", "control": before, "treatment": after,
+                "lift": lift, "low": None, "high": None, "p_value": None, "p_holm": None,
+                "p_benjamini_hochberg": None, "why": control["why"] or arm["why"] or "hosts for p99, training", "se": None,
+                "variance_ratio": None, "stopped_day": None, "true_lift": None, "bias": None, "covered": None,
             }
         )  # fmt: skip
+    return rows
+
+
+def _worth(priced: dict[str, Any], readout: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each arm would cost and bring more than control in a year, by the test and in truth."""
+    control, *others = priced["arms"]
+    rows = []
+    for arm in others:
+        extra = (
+            None
+            if None in (control["usd_per_year"], arm["usd_per_year"])
+            else arm["usd_per_year"] - control["usd_per_year"]
+        )
+        found: dict[str, Any] = {"arm": arm["arm"], "extra_usd": extra}
+        (read,) = (row for row in readout if (row["arm"], row["metric"]) == (arm["arm"], "conversions"))
+        for prefix, lift in (("", read["lift"]), ("true_", read["true_lift"])):
+            more = None if lift is None else lift * priced["conversions_per_year"]
+            found[f"{prefix}extra_conversions"] = more
+            found[f"{prefix}usd_per_extra_conversion"] = (
+                extra / more if extra is not None and more and more > 0 else None
+            )
+        rows.append(found)
     return rows
 
 

@@ -11,13 +11,14 @@ from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, mode
 
 from marketplace.assignment import sizes_of
 from marketplace.errors import Refused
+from marketplace.servers import CostConfig, Name, ServingConfig, TopologyName
 from models.config import GbdtConfig, ModelConfig, NetworkConfig
 from synth.config import Count, NonNegative, Positive, Strict, WorldConfig
 
 DesignName = Literal["users", "sessions", "requests", "advertisers", "budgets", "switchback", "clusters"]
 DESIGN_NAMES = get_args(DesignName)
+CacheKey = Literal["user", "session", "cohort"]
 MechanismName = Literal["gsp", "first_price", "vcg", "second_price"]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 CONTROL, FIRST_RANKER = "control", "first_ranker"  # names of an arm, and of a model that is not trained
 
 
@@ -99,6 +100,30 @@ Withhold = Annotated[
 ]
 
 
+class CascadeConfig(Strict):
+    """Ranking in stages, each of which passes on the candidates that are worth the most to it."""
+
+    light: str = Field(description="light ranker: a name in [models], such as one of kind two_tower, or first_ranker")
+    retrieved: Count = Field(600, description="candidates that retrieval passes on, instead of world.feed.candidates")
+    ranked: Count = Field(100, description="of those, by the light ranker: the arm's model scores them")
+    auctioned: Count = Field(50, description="of those, by the arm's model")
+
+    @model_validator(mode="after")
+    def _narrows(self) -> Self:
+        if not self.retrieved >= self.ranked >= self.auctioned:
+            raise ValueError(
+                f"retrieved, ranked and auctioned are {self.retrieved}, {self.ranked} and {self.auctioned}, they must not rise"
+            )
+        return self
+
+
+class CacheConfig(Strict):
+    """Predictions that are used again for a while."""
+
+    ttl_minutes: Positive = Field(description="a prediction is used again while it is younger")
+    key: CacheKey = Field("user", description="whose requests share the predictions for an ad")
+
+
 class ArmConfig(Strict):
     """What a side of the experiment does its own way."""
 
@@ -115,6 +140,13 @@ class ArmConfig(Strict):
     withhold: Withhold = Field(
         "none", description="campaigns whose ads are not shown, though they take part in the auctions (ghost ads)"
     )
+    cascade: CascadeConfig | None = Field(None, description="by default the model ranks all that is retrieved")
+    cache: CacheConfig | None = Field(None, description="by default every prediction is made anew")
+    late_share: float = Field(
+        0.0, ge=0, lt=1, description="of requests whose predictions come too late: they get those of fallback"
+    )
+    fallback: str = Field(FIRST_RANKER, description="a name in [models], or first_ranker")
+    topology: TopologyName | None = Field(None, description="instead of serving.topology")
 
 
 class StageConfig(Strict):
@@ -131,7 +163,9 @@ class ExperimentConfig(Strict):
         "users", description="what is split at random; budgets: users, and every campaign's budget with them"
     )
     arms: dict[Name, ArmConfig] = Field(
-        {}, description="control comes first; every model is an arm of its own name, others are named here"
+        {},
+        description="control comes first; every model is an arm of its own name, unless it is only a light ranker or fallback of "
+        "arms; others are named here",
     )
     block_minutes: int = Field(240, ge=1, description="switchback: length of a block of time")
     burn_in_minutes: int = Field(0, ge=0, description="switchback: first part of a block, which is not read")
@@ -166,15 +200,6 @@ class ExperimentConfig(Strict):
         return self
 
 
-class CostConfig(Strict):
-    """What serving costs. Defaults: t3.2xlarge, 8 vCPU; g4dn.12xlarge, 4 GPUs (on demand)."""
-
-    cpu_host_usd_per_hour: Positive = 0.334
-    cpu_host_cores: Count = 8
-    gpu_host_usd_per_hour: Positive = 3.912
-    gpu_host_gpus: Count = 4
-
-
 class LogConfig(Strict):
     """What is logged beside what is served anyway."""
 
@@ -186,7 +211,9 @@ class LogConfig(Strict):
 
 DESIGNS = ("ab", "aa")  # simulations beside those of one arm for everyone
 
-_LATER = {"log": {"models", "experiment", "cost"}, "models": {"experiment", "cost"}, "simulations": {"cost"}}
+_COSTS = {"serving", "cost"}
+_TESTS = {"experiment", *_COSTS}
+_LATER = {"log": {"models", *_TESTS}, "models": _TESTS, "curves": _TESTS, "simulations": _COSTS}
 
 
 class Scenario(Strict):
@@ -204,21 +231,27 @@ class Scenario(Strict):
     log: LogConfig = LogConfig()
     models: dict[Name, ModelConfig] = Field({})
     experiment: ExperimentConfig = ExperimentConfig()
+    serving: ServingConfig = ServingConfig()
     cost: CostConfig = CostConfig()
 
     def settings_of(self, stage: str) -> dict[str, Any]:
-        """What the result of a stage ("log", "models" or "simulations") depends on."""
+        """What the result of a stage ("log", "models", "curves" or "simulations") depends on."""
         settings = self.model_dump(mode="json", exclude={"name", "description", *_LATER[stage]})
         if stage != "simulations":
             del settings["calendar"]["test_days"]
         else:  # shares and models that are given and those that are understood are the same
-            settings["experiment"]["arms"] = {name: arm.model_dump(mode="json") for name, arm in self.arms.items()}
+            settings["experiment"]["arms"] = {
+                name: arm.model_dump(mode="json", exclude={"topology"}) for name, arm in self.arms.items()
+            }
         return settings
 
     @property
     def arms(self) -> dict[str, ArmConfig]:
         """All arms, control first, with their shares and models."""
-        given = {CONTROL: ArmConfig(), **dict.fromkeys(self.models, ArmConfig())} | self.experiment.arms
+        named = self.experiment.arms
+        helping = {name for arm in named.values() for key, name in _models_of(arm).items() if key != "model"}
+        own = [name for name in self.models if name not in helping]
+        given = {CONTROL: ArmConfig(), **dict.fromkeys(own, ArmConfig())} | named
         shares = [arm.share for arm in given.values()]
         rest = 1.0 - sum(share for share in shares if share is not None)
         default, usual = rest / max(shares.count(None), 1), given[CONTROL].model or CONTROL
@@ -240,7 +273,8 @@ class Scenario(Strict):
     @property
     def trained(self) -> list[str]:
         """Names of the models that arms serve and that are trained."""
-        return list(dict.fromkeys(str(arm.model) for arm in self.arms.values() if arm.model != FIRST_RANKER))
+        served = [name for arm in self.arms.values() for name in _models_of(arm).values()]
+        return list(dict.fromkeys(name for name in served if name != FIRST_RANKER))
 
     def auction_of(self, arm: ArmConfig) -> AuctionConfig:
         """The auction as an arm holds it."""
@@ -267,15 +301,18 @@ class Scenario(Strict):
     def _has_arms_to_split(self) -> Self:
         arms = self.arms
         if len(arms) < 2:
-            raise ValueError("experiment.arms has control only, it must have another arm")
+            helping = [f"{name} only helps it" for name in self.models if name not in arms]
+            why = f" ({', '.join(helping)})" if helping else ""
+            raise ValueError(f"experiment.arms has control only{why}, it must have another arm")
         for name, arm in arms.items():
             if name in DESIGNS:
                 raise ValueError(f"experiment.arms.{name}: an arm must not be named {' or '.join(DESIGNS)}")
-            if arm.model != FIRST_RANKER and arm.model not in self.models:
-                raise ValueError(
-                    f"experiment.arms.{name}.model is {arm.model}, it must be one of "
-                    f"{', '.join([*self.models, FIRST_RANKER])}"
-                )
+            for key, model in (_models_of(arm) | {"fallback": arm.fallback}).items():
+                if model != FIRST_RANKER and model not in self.models:
+                    raise ValueError(
+                        f"experiment.arms.{name}.{key} is {model}, it must be one of "
+                        f"{', '.join([*self.models, FIRST_RANKER])}"
+                    )
             outside = (
                 [c for c in arm.withhold if c >= self.world.campaigns.count] if isinstance(arm.withhold, list) else []
             )
@@ -310,7 +347,7 @@ class Scenario(Strict):
                 )
         if own.design == "advertisers":
             for name, arm in self.arms.items():
-                for key in ("mechanism", "squash", "withhold"):
+                for key in ("mechanism", "squash", "withhold", "cascade"):
                     if getattr(arm, key) not in (None, "none", []):
                         raise ValueError(
                             f"experiment.arms.{name}.{key} is {getattr(arm, key)}, it must not be set where experiment.design is "
@@ -344,6 +381,16 @@ class Scenario(Strict):
                 f"pacing.interval_minutes, {self.pacing.interval_minutes}, and divide a day of 1440"
             )
         return self
+
+
+def _models_of(arm: ArmConfig) -> dict[str, str]:
+    """Names of the models that an arm serves, by their settings."""
+    found = {"model": str(arm.model)}
+    if arm.cascade is not None:
+        found["cascade.light"] = arm.cascade.light
+    if arm.late_share > 0:
+        found["fallback"] = arm.fallback
+    return found
 
 
 def load_scenario(path: Path, overrides: Iterable[str] = (), seed: int | None = None) -> Scenario:

@@ -209,6 +209,99 @@ class StageRow(BaseModel):
     requests_per_s: int | None
 
 
+class ArmLoad(BaseModel):
+    """What the requests of an arm asked of its rankers, see `marketplace.load`."""
+
+    requests: int
+    retrieved: int
+    late: int
+    reused: int
+    predicted: list[int]
+    predicted_after_bids: list[int]
+
+
+class StageRecall(BaseModel):
+    """What a stage of ranking passed on of the truly best ads."""
+
+    stage: str
+    requests: int
+    recall: Share
+    se: float
+
+
+class MeasuredCurve(BaseModel):
+    """How long a ranker takes by the candidates of a batch."""
+
+    model: str
+    candidates: int
+    device: str
+    rows: list[int]
+    ms: list[float]
+
+
+class HiredHosts(BaseModel):
+    """Hosts of a stage of ranking."""
+
+    stage: str
+    host: str
+    needed: int
+    spare: int
+    utilisation: float
+    usd_per_year: float
+
+
+class FleetRow(BaseModel):
+    """A topology on its hosts; without any, how it would do if nobody waited."""
+
+    topology: str
+    predictions: float
+    late: Share
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    p999_ms: float
+    hosts: list[HiredHosts]
+
+
+class PricedArm(BaseModel):
+    """An arm as if it served the whole platform."""
+
+    arm: str
+    model: str
+    topology: str
+    retrieved: float
+    reused: Share
+    late_share: Share
+    recall: list[StageRecall]
+    fleets: list[FleetRow]
+    training_usd_per_year: float | None
+    usd_per_year: float | None
+    usd_per_million: float | None
+    why: str
+
+
+class Priced(BaseModel):
+    """The platform under every arm."""
+
+    scale: float
+    peak_requests_per_s: float
+    requests_per_year: float
+    conversions_per_year: float
+    target_p99_ms: float
+    arms: list[PricedArm]
+
+
+class Worth(BaseModel):
+    """What an arm costs and brings more than control, a year."""
+
+    arm: str
+    extra_usd: float | None
+    extra_conversions: float | None
+    true_extra_conversions: float | None
+    usd_per_extra_conversion: float | None
+    true_usd_per_extra_conversion: float | None
+
+
 class Report(BaseModel):
     """What the views read; the fields with a default may be absent, as they come with an A/B or an A/A."""
 
@@ -231,6 +324,8 @@ class Report(BaseModel):
     winners_curse: list[Curse] = []
     segments: list[PartReading] = []
     aa: list[ArmEffect] = []
+    serving: Priced | None = None
+    worth: list[Worth] = []
 
 
 class Speed(BaseModel):
@@ -253,6 +348,7 @@ class ModelsStage(BaseModel):
     """What training took."""
 
     train_s: dict[str, float]
+    threads: int = 2
 
 
 class Stages(BaseModel):
@@ -263,10 +359,12 @@ class Stages(BaseModel):
     log: LogStage = None  # type: ignore[assignment]  # absent, never null
     models: ModelsStage = None  # type: ignore[assignment]
     simulations: dict[str, Speed] = {}
+    curves: dict[str, Any] = None  # type: ignore[assignment]
     report: dict[str, Any] = {}
     study: dict[str, Any] = {}
     aa: dict[str, Any] = {}
     power: dict[str, Any] = {}
+    pareto: dict[str, Any] = {}
 
 
 class Manifest(BaseModel):
@@ -288,6 +386,8 @@ class ArmResult(BaseModel):
     device: str
     requests: int
     predict_s: float
+    load: ArmLoad
+    recall: list[StageRecall]
 
 
 class SimulationResult(BaseModel):

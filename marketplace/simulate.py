@@ -12,13 +12,18 @@ import numpy as np
 import simpy
 
 from auction.types import MICROS
+from marketplace.arm import Arm
 from marketplace.assignment import Assignment
+from marketplace.bids import campaign_terms
+from marketplace.cache import Caches
 from marketplace.counters import Counters, new_counters
+from marketplace.load import Load, new_load, with_bid
 from marketplace.online import new_online
 from marketplace.orders import in_time, organic_orders, remembered
+from marketplace.recall import Recall, new_recall, sample_of, truly_best
 from marketplace.record import Recorder, Tick
 from marketplace.scenario import Scenario
-from marketplace.serve import Arm, Scored, campaign_terms, score
+from marketplace.serve import Scored, score, shortlisted, widths
 from marketplace.state import State, pacer_of
 from marketplace.stopwatch import Stopwatch
 from marketplace.tick import Window, run_tick, spending_of
@@ -72,6 +77,8 @@ class Result:
     cpu_s: dict[str, float]  # by stage
     requests_by_arm: dict[str, int]
     sessions_by_arm: dict[str, int]  # by the arm of their first request
+    load: Load
+    recall: Recall  # of the arms' rankings, where one is a cascade
 
 
 def simulate(
@@ -130,7 +137,7 @@ def simulate(
         counters=market.counters, others=market.others, spending=market.spending(), revenue_micros=state.ledger.billed - billed,
         unbilled_micros=market.unbilled, n_requests=market.n_requests,
         wall_s=time.perf_counter() - started, cpu_s=dict(market.cpu), requests_by_arm=dict(market.served),
-        sessions_by_arm=dict(market.sessions),
+        sessions_by_arm=dict(market.sessions), load=market.load, recall=market.recall,
     )  # fmt: skip
 
 
@@ -172,6 +179,9 @@ class _Market:
         self.planned_rows: list[FloatArray] = []
         self.multiplier_rows: list[FloatArray] = []
         self.online = new_online(arms, n_campaigns)
+        self.caches = Caches(arms, population.users.cohort)
+        self.load = new_load(len(arms), max(widths(arms, population.config.feed.candidates)[1]))
+        self.recall = new_recall(len(arms))
         self.n_requests = 0
         self.unbilled = 0
         self.served: Counter[str] = Counter()
@@ -250,13 +260,23 @@ class _Market:
             requests, visits, recent, self.assignment, self.arms, self.world, state.minds, pools, state.features,
             self.terms, self.threads, self.n_threads, self.cpu,
         )  # fmt: skip
-        scored = self.online.correct(scored)
+        watch = Stopwatch(self.cpu)
+        scored, reused = self.caches.serve(scored)
+        takes_part = self._takes_part(scored, multiplier) if self.pacer.throttles else None
+        ranked = scored
+        scored = shortlisted(self.online.correct(scored), self.arms, self.terms)
+        watch.lap("rank")
         offers, shown, placed, state.orders = run_tick(
             scored, until_ms, self.arms, self.world, state.minds, state.ledger, state.orders, self.terms, multiplier,
-            self.window, self.threads, self.cpu,
-            self._takes_part(scored, multiplier) if self.pacer.throttles else None, self.assignment.of_account,
+            self.window, self.threads, self.cpu, takes_part, self.assignment.of_account,
         )  # fmt: skip
         watch = Stopwatch(self.cpu)
+        self.load.count(ranked, reused, with_bid(ranked, self.terms, multiplier, offers.ends, takes_part))
+        if any(arm.cascade is not None for arm in self.arms):
+            rows = sample_of(self.scenario, requests.id)
+            best = truly_best(self.scenario, self.world, state.minds, scored, rows, pools, self.terms)
+            passed = (table[rows] for table in (scored.retrieved, scored.batch.row, scored.ad, shown.ad))
+            self.recall.count(scored.arm[rows], best, tuple(passed))
         for position, arm in enumerate(self.arms):
             everyone_served = self.assignment.of_campaign is not None  # for ads of the arm's campaigns
             self.served[arm.name] += len(requests) if everyone_served else int((scored.arm == position).sum())

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from marketplace import words
 from marketplace.blocks import bars, skyline
+from marketplace.serving_words import Sheet, reasons, serving_sheets
 
 _SLOTS = 8  # most of a surface that are drawn
 _PROMISE = {"BROKEN": "bold red", "cautious": "yellow"}
@@ -22,12 +23,15 @@ def print_report(console: Console, content: dict[str, Any]) -> None:
     console.print(Text(words.headline(content), style="bold"))
     for name, text in words.summary(content).items():
         console.print(Text(f"  {name}: {text}"))
+    for line in reasons(content):
+        console.print(Text(f"  serving, {line}", style="yellow"))
     parts: list[RenderableType] = []
     if "readout" in content:
         parts += [_readout(arm, rows, content["quantiles"]) for arm, rows in words.by_arm(content["readout"]).items()]
     parts += [_exposed(arm, rows) for arm, rows in words.by_arm(content.get("exposed", [])).items()]
     if content.get("winners_curse"):
         parts.append(_winners_curse(content["winners_curse"]))
+    parts += [_sheet(sheet) for sheet in serving_sheets(content)]
     parts += [_models(content["models"]), _marginals(content["marginals"])]
     if "aa" in content:
         parts.append(_aa(content["aa"]))
@@ -104,6 +108,42 @@ def print_importance(console: Console, content: dict[str, Any]) -> None:
     console.print(Group(*(Padding(part, (0, 0, 1, 0)) for part in parts)))
 
 
+def print_profile(console: Console, content: dict[str, Any]) -> None:
+    """What calls take, a table for each number of threads, and what formats cost; the fastest of each size stands out."""
+    k, best = content["candidates"], {(row["threads"], row["requests"]): row["format"] for row in content["best"]}
+    sizes = list(dict.fromkeys(row["requests"] for row in content["rows"]))
+    console.print()
+    console.print(
+        Text(f"{content['model']} ({content['kind']}) on {content['device']}: {content['device_name']}", "bold")
+    )
+    parts: list[RenderableType] = []
+    for threads in dict.fromkeys(row["threads"] for row in content["rows"]):
+        title = f"{_threads(threads)}: milliseconds of a call and candidates scored per second, by requests of {k} in a call"
+        columns = [cell for n in sizes for cell in (f"{n}: ms", "rows/s")]
+        table = _table("", ("format",), (*columns, f"requests/s at {sizes[-1]}"))
+        for form in dict.fromkeys(row["format"] for row in content["rows"]):
+            own = [row for row in content["rows"] if (row["format"], row["threads"]) == (form, threads)]
+            cells: list[RenderableType] = []
+            for row in own:
+                style = _STYLE["better"] if best[threads, row["requests"]] == form else ""
+                cells += [Text(f"{1e3 * row['seconds']:.3g}", style), f"{row['rows_per_s']:,.0f}"]
+            table.add_row(form, *cells, f"{own[-1]['requests_per_s']:,.0f}")
+        fastest = "; ".join(f"{best[threads, n]} at {n}" for n in sizes)
+        parts.append(Group(Text(title, "bold"), table, Text(f"Fastest with {_threads(threads)}: {fastest}")))
+    title = "Formats: seconds until calls of every size were scored, and how far the probability of a click is from float32's"
+    table = _table("", ("format",), ("ready, s", "largest error", "mean error"))
+    table.add_column("cannot run here, since")
+    for row in content["formats"]:
+        errors = ("–" if row[name] is None else f"{row[name]:.1e}" for name in ("largest_error", "mean_error"))
+        seconds = "–" if row["ready_s"] is None else f"{row['ready_s']:.2f}"
+        table.add_row(row["format"], seconds, *errors, Text(row["why"] or "", "dim"))
+    console.print(Group(*(Padding(part, (1, 0, 0, 0)) for part in (*parts, Group(Text(title, "bold"), table)))))
+
+
+def _threads(n: int) -> str:
+    return f"{n} thread{'s' if n > 1 else ''}"
+
+
 def _warnings(rows: list[dict[str, Any]]) -> Text:
     found = words.warnings(rows)
     return Text("\n".join(found), style="yellow", end="\n" if found else "")
@@ -114,6 +154,38 @@ def _auc(interval: tuple[float, float, float] | None, *, sign: bool = False) -> 
         return "–"
     estimate, low, high = (f"{value:{'+' if sign else ''}.4f}" for value in interval)
     return f"{estimate} [{low}, {high}]"
+
+
+def print_pareto(console: Console, content: dict[str, Any]) -> None:
+    """Every trained architecture, the verified front first, and what was promised of those verified."""
+    space = content["space"]
+    title = (
+        f"AUC of {words.task(content['task'])} on the log's last day ({content['rows_evaluated']:,} rows, "
+        f"{content['positives']:,} positive) and candidates scored per second on one thread, {content['candidates']} per request"
+    )
+    columns = "AUC", "true AUC", "less next faster", "rows/s", "parameters", "train rows/s"
+    table = _table(title, ("model", "front"), columns)
+    table.add_column("differs from the base in")
+    for row in content["rows"]:
+        table.add_row(
+            row["name"], "yes" if row["front"] else "", _auc(row["auc"]), f"{row['expected_auc']:.4f}",
+            Text(_auc(row["auc_less_faster"], sign=True) if row["auc_less_faster"] else "", "yellow" if words.noise(row) else ""),
+            f"{row['rows_per_s']:,.0f}", f"{row['parameters']:,}", f"{row['train_rows_per_s']:,.0f}",
+            words.architecture(row["settings"], space), style="" if row["front"] else "dim",
+        )  # fmt: skip
+    promises = _table(
+        "Promised and measured, of those verified", ("model", "front"),
+        ("AUC predicted", "measured", "held", "rows/s predicted", "measured", "held"),
+    )  # fmt: skip
+    for row in content["promises"]:
+        promises.add_row(
+            row["name"], words.kept_front(row), _auc(row["auc_predicted"]), f"{row['auc']:.4f}", words.covered(row["auc_held"]),
+            words.rates(row["rows_per_s_predicted"]), f"{row['rows_per_s']:,.0f}", words.covered(row["rows_per_s_held"]),
+        )  # fmt: skip
+    console.print()
+    console.print(Group(table, Padding(promises, (1, 0, 0, 0))))
+    for line in words.pareto(content):
+        console.print(Text(f"  {line}", style="yellow" if words.alarms(line) else ""))
 
 
 def print_portrait(console: Console, content: dict[str, Any]) -> None:
@@ -215,6 +287,20 @@ def _readout(arm: str, rows: list[dict[str, Any]], quantiles: list[dict[str, Any
         table.add_row(row["metric"], row["role"], *_lift(row), *ps, *_against_truth(row))
     for row in (row for row in quantiles if row["arm"] == arm):
         table.add_row(row["metric"], row["role"], *_lift(row), *[words.DASH] * 4)
+    return table
+
+
+def print_serving(console: Console, content: dict[str, Any]) -> None:
+    """What serving costs, alone."""
+    for sheet in serving_sheets(content):
+        console.print()
+        console.print(_sheet(sheet))
+
+
+def _sheet(sheet: Sheet) -> Table:
+    table = _table(sheet.title, sheet.names, sheet.figures)
+    for row in sheet.rows:
+        table.add_row(*row)
     return table
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from marketplace.arm import Arm
 from marketplace.assignment import Assignment, everyone
 from marketplace.counters import Counters
 from marketplace.designs import Reading, assignment_of, read
 from marketplace.record import Recorder
 from marketplace.scenario import Scenario
-from marketplace.serve import Arm
 from marketplace.simulate import Result, simulate
 from marketplace.state import State
 from synth.types import FloatArray

@@ -1,5 +1,6 @@
 """Words: how figures and answers are written, the same in the terminal, on the page and in the dashboard."""
 
+from math import exp
 from typing import Any
 
 DASH = "–"
@@ -280,3 +281,91 @@ def warnings(rows: list[dict[str, Any]]) -> list[str]:
                 "of them would with equal weights"
             )
     return list(dict.fromkeys(found))
+
+
+def task(name: str) -> str:
+    """What a task's AUC is of."""
+    return "conversion given click" if name == "conversion" else name
+
+
+def architecture(settings: dict[str, Any], space: dict[str, list[Any]]) -> str:
+    """The settings in which a model differs from the base, whose values come first in the space."""
+    other = [f"{name} {value(own)}" for name, own in settings.items() if own != space[name][0]]
+    return ", ".join(other) or "the base"
+
+
+def value(setting: Any) -> str:
+    """A setting's value: layers and parts by their kinds."""
+    if isinstance(setting, bool):
+        return "yes" if setting else "no"
+    if isinstance(setting, list | tuple):
+        between = "+" if any(isinstance(part, dict) for part in setting) else "-"
+        return between.join(value(part) for part in setting) if setting else "none"
+    if isinstance(setting, dict):
+        kind = [str(setting["kind"])] if "kind" in setting else []
+        return " ".join([*kind, *(f"{name}={value(own)}" for name, own in setting.items() if name != "kind")])
+    return str(setting)
+
+
+def trust(name: str, found: dict[str, float | None], n: int) -> str:
+    """How well one goal is predicted from the choices, leaving out each of n trials in turn."""
+    errors = f"RMSE {figure(found['rmse'])}, where the mean of the others is off by {figure(found['spread'])}"
+    r2, rank = found["r2"], found["rank"]
+    if r2 is None:
+        return f"{name}: all trials are equal, there was nothing to learn"
+    ranked = "no ranks" if rank is None else f"rank correlation {rank:+.2f}"
+    knows = "" if r2 > 0 and rank is not None else ": the predictor knows NOTHING of it, what it proposes is a guess"
+    return f"{name}, each of {n} trials predicted from the others: {errors}, R2 {r2:+.2f}, {ranked}{knows}"
+
+
+def noise(row: dict[str, Any]) -> str:
+    """Whether a model on the front is better than the next faster one beyond chance."""
+    more = row["auc_less_faster"]
+    return "" if more is None or more[1] > 0 else "within noise"
+
+
+def kept_front(row: dict[str, Any]) -> str:
+    """Whether a verified model was promised to lie on the front, and does."""
+    promised = "promised" if row["promised_front"] else "not promised"
+    return f"{promised}, {'is on it' if row['front'] else 'is not'}"
+
+
+def rates(interval: list[float]) -> str:
+    """Rows per second with both ends of an interval."""
+    estimate, low, high = (f"{rate:,.0f}" for rate in interval)
+    return f"{estimate} [{low}, {high}]"
+
+
+def pareto(content: dict[str, Any]) -> list[str]:
+    """What must be known of a search to read it."""
+    trusted, n = content["trust"], content["trials"]
+    verified, proposed = len(content["promises"]), len(content["proposals"])
+    front = [row for row in content["rows"] if row["front"]]
+    seeds = "; with one training of each, no interval has what a seed changes" if content["seeds"] == 1 else ""
+    unsure, more = sum(noise(row) != "" for row in front), content["gain"]
+    gain = (
+        f"; the {verified} verified add {more:.1%} to the area that is dominated"
+        if verified and more is not None
+        else ""
+    )
+    return [
+        trust("AUC", trusted["auc"], n),
+        trust("log of rows/s", trusted["log_rows_per_s"], n),
+        f"space: {count(content['combinations'])} combinations, {n} trained at random, {count(proposed)} "
+        f"proposed, {sum(row['front'] for row in content['proposals'])} of them predicted to lie on the front; "
+        f"{count(content['do_not_fit'])} of those drawn do not fit together",
+        f"front: {len(front)} models, {unsure} of them no better than the next faster one beyond noise (95% interval of the "
+        f"difference on the same rows){seeds}{gain}",
+        f"speed: measured twice, the trials' rows/s differ by a factor of {exp(content['speed_repeats']):.2f} (median)",
+        *(untrained(row, content["space"]) for row in content["failed"]),
+    ]
+
+
+def untrained(row: dict[str, Any], space: dict[str, list[Any]]) -> str:
+    """An architecture that could not be had, and why."""
+    return f"NOT trained: {row['name']} ({architecture(row['settings'], space)}): {row['why']}"
+
+
+def alarms(line: str) -> bool:
+    """Whether a line about a search says that something failed."""
+    return "NOT" in line

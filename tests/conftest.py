@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from marketplace.arm import Arm
 from marketplace.experiment import Pace, complete
 from marketplace.market import first_ranker, open_market
 from marketplace.runs import Run, new_run, open_run
 from marketplace.scenario import Scenario, load_scenario
-from marketplace.serve import Arm
 from synth.world import World
 
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=60)

@@ -34,7 +34,7 @@ def place(tmp_path_factory):
 def test_a_command_of_the_readme_works(place, command):
     runs = sorted(place.glob("runs/tiny-*"), key=lambda path: path.stat().st_mtime)
     words = command.replace("scenarios/delivery.toml", str(TINY)).split()
-    words = [str(runs[-1]) if word == "RUN" else word for word in words]
+    words = [re.sub(r"^RUN(?=/|$)", lambda _: str(runs[-1]), word) for word in words]
     call = [sys.executable, "-m", "marketplace.cli", *words[1:]]
     if words[1] == "dashboard":
         opens(place, call)

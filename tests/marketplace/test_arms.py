@@ -8,14 +8,16 @@ import pytest
 from ticks import Ticks
 from trials import other_ranker, served
 
+from marketplace.arm import mechanism_of
 from marketplace.assignment import everyone, split_campaigns, split_users
+from marketplace.bids import campaign_terms
 from marketplace.counters import NAMES
 from marketplace.designs import read
 from marketplace.ledger import open_ledger
 from marketplace.market import served_arms
 from marketplace.orders import no_orders
 from marketplace.scenario import Scenario
-from marketplace.serve import auction_off, campaign_terms, mechanism_of, offers_of, score
+from marketplace.serve import auction_off, offers_of, score
 from marketplace.state import new_state
 from marketplace.tick import Window, run_tick
 from synth.types import DAY_MS

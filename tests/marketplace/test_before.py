@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from trials import served
 
-from marketplace import serve
+from marketplace import arm as arms
 from marketplace.assignment import everyone
 from marketplace.before import load_before, save_before
 from marketplace.counters import NAMES
@@ -27,7 +27,7 @@ def kept(tiny, world, ranker, tmp_path_factory):
         everybody = everyone(tiny.world.population.users)
         table = served(scenario, world, (ranker,), everybody, recorder, state=new_state(tiny, world)).counters.table()
     save_before(table, folder)
-    return folder, serve.tested_campaigns(scenario), table
+    return folder, arms.tested_campaigns(scenario), table
 
 
 def test_the_past_of_campaigns_under_test_is_counted_from_the_log_as_the_simulation_counts_it(kept, world):

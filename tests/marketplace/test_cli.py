@@ -10,9 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
-
-from marketplace.cli import app
+from called import call, refused
 
 TINY = str(Path(__file__).parents[2] / "scenarios" / "tiny.toml")
 COMMANDS = (
@@ -28,19 +26,9 @@ COMMANDS = (
     "world",
     "dashboard",
     "importance",
+    "profile",
+    "capacity",
 )
-
-
-def call(*args):
-    return CliRunner().invoke(app, [str(arg) for arg in args])
-
-
-def refused(result):
-    """The one line of a refusal."""
-    lines = result.stderr.strip().splitlines()
-    assert result.exit_code == 2
-    assert len(lines) == 1 and lines[0].startswith("marketplace: "), result.stderr
-    return lines[0]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

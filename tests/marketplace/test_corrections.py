@@ -13,6 +13,7 @@ from scipy.stats import chisquare
 from typer.testing import CliRunner
 
 from auction import Allocation
+from marketplace.arm import Shuffle
 from marketplace.assignment import everyone
 from marketplace.cli import app
 from marketplace.errors import Refused
@@ -23,7 +24,6 @@ from marketplace.record import LogRecorder
 from marketplace.runs import new_run, open_run
 from marketplace.scenario import load_scenario
 from marketplace.schema import log_schema
-from marketplace.serve import Shuffle
 from marketplace.simulate import simulate
 from marketplace.state import load_state, new_state
 from marketplace.truth import true_rates

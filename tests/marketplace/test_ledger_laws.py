@@ -13,11 +13,11 @@ from ticks import Ticks
 
 from auction.pricing import Pricing
 from marketplace.assignment import everyone
+from marketplace.bids import campaign_terms
 from marketplace.ledger import open_ledger
 from marketplace.market import first_ranker
 from marketplace.orders import ORDER, in_time, no_orders
 from marketplace.scenario import load_scenario
-from marketplace.serve import campaign_terms
 from marketplace.simulate import simulate
 from marketplace.state import new_state
 from synth.types import CHECKOUT, DAY_MS

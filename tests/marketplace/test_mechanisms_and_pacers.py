@@ -7,11 +7,13 @@ import pytest
 from ticks import Ticks
 
 from auction import first_price, gsp, vcg
+from marketplace.arm import mechanism_of
 from marketplace.assignment import everyone
+from marketplace.bids import campaign_terms
 from marketplace.errors import Refused
 from marketplace.market import first_ranker
 from marketplace.scenario import PacingConfig, load_scenario
-from marketplace.serve import campaign_terms, mechanism_of, offers_of
+from marketplace.serve import offers_of
 from marketplace.simulate import simulate
 from marketplace.state import load_state, new_state, pacer_of, save_state
 
@@ -40,7 +42,7 @@ def test_a_scenarios_mechanism_sets_its_prices(world, name, rule):
         world, f"auction.mechanism={name}", "auction.reserve_cpc_usd=0.05", "pacing.pacer=none"
     )
     tick = ticks[0]
-    first = rule(*tick.offers, np.array(scenario.world.feed.slot_effect))
+    first = rule(*tick.offers[:3], np.array(scenario.world.feed.slot_effect))
 
     # bids of a campaign that runs out are taken away from the whole rest of the tick, so only requests before that compare
     same = (first.winner == tick.shown.column).all(axis=1)

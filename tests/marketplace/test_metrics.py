@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from counted import active, metric, rows
 
-from marketplace.cost import usd_per_million
 from marketplace.counters import HIDES, LONG_CLICKS, NAMES, REQUESTS, SCORED, SLOTS
 from marketplace.metrics import (
     BUDGET,
@@ -18,7 +17,6 @@ from marketplace.metrics import (
     place,
     value,
 )
-from marketplace.scenario import CostConfig
 
 
 def everyone(table, **settings):
@@ -171,11 +169,3 @@ def test_the_first_counters_stand_where_the_kernel_writes_them():
     at = {"requests": REQUESTS, "scored": SCORED, "slots": SLOTS, "long_clicks": LONG_CLICKS, "hides": HIDES}
 
     assert all(NAMES[i] == name for name, i in at.items())
-
-
-def test_an_hour_of_one_core_costs_its_share_of_the_host():
-    config = CostConfig()
-
-    assert usd_per_million(3600.0, 1_000_000, "cpu", config) == pytest.approx(0.334 / 8)
-    assert usd_per_million(3600.0, 1_000_000, "cuda", config) == pytest.approx(3.912 / 4)
-    assert usd_per_million(1.0, 1000, "cpu", config) == pytest.approx(1000 * 0.334 / 8 / 3600)

@@ -1,18 +1,20 @@
 """Online bias in the market: factors by hand, a campaign that is over-predicted by 2, and what must not show."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ticks import Ticks
 
+from marketplace.arm import Arm
 from marketplace.assignment import everyone
 from marketplace.comparison import corrected
 from marketplace.market import load_world, model_arm
 from marketplace.online import new_online
 from marketplace.record import LogRecorder
 from marketplace.schema import log_schema
-from marketplace.serve import Arm, Scored
+from marketplace.serve import Scored
 from marketplace.simulate import simulate
 from marketplace.state import load_state
 from marketplace.training import said, train
@@ -31,9 +33,9 @@ def scored(raw, campaign, arm) -> Scored:
     raw = np.array(raw, np.float32)
     nothing, campaign = np.empty(0), np.array(campaign, np.int32)
     return Scored(
-        requests=nothing, visits=nothing, arm=np.array(arm), ad=campaign, campaign=campaign, line=campaign,
+        requests=nothing, visits=nothing, arm=np.array(arm), retrieved=campaign, ad=campaign, campaign=campaign, line=campaign,
         account=campaign, side=np.broadcast_to(np.array(arm)[:, None], campaign.shape),
-        batch=nothing, raw_pctr=raw, pctr=raw, pcvr=raw, randomised=nothing, n_slots=2,
+        batch=nothing, raw_pctr=raw, pctr=raw, pcvr=raw, randomised=nothing, late=np.zeros(raw.shape, bool), n_slots=2,
     )  # fmt: skip
 
 
@@ -69,6 +71,19 @@ def test_the_factor_is_real_over_expected_in_the_slots_by_hand():
     assert online.correct(first).pctr == pytest.approx(
         np.array([[0.4 * factor[0], 0.8 * factor[1]], [0.1, 0.6 * factor[0]]])
     )
+
+
+def test_a_fallbacks_predictions_are_neither_learnt_from_nor_corrected_by_hand():
+    """As above without the second request: campaign 0 has 1 click of 0.4 expected, so (1 + 2) / (0.4 + 2)."""
+    online = new_online(arms(), 3)
+    late = np.array([[False, False], [True, True]])
+    first = replace(scored([[0.4, 0.8], [0.1, 0.6]], [[0, 1], [2, 0]], [0, 0]), late=late)
+
+    online.count(first, shown([[0, -1], [1, -1]], [[0, -1], [0, -1]], [[1, 0], [0, 0]]), SLOT_EFFECT)
+    online.publish()
+
+    assert online.factor[0] == pytest.approx([3 / 2.4, 1.0, 1.0, 1.0])
+    assert online.correct(first).pctr == pytest.approx(np.array([[0.5, 0.8], [0.1, 0.6]]))
 
 
 def test_an_arm_learns_from_its_own_ads_alone_and_one_without_bias_is_left_alone():

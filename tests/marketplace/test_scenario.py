@@ -89,7 +89,8 @@ def test_a_stage_depends_on_what_comes_before_it_only():
 
     assert same("models.control.trees=7") == [True, False, False]
     assert same("experiment.arms.treatment.share=0.2") == [True, True, False]
-    assert same("cost.cpu_host_cores=4") == [True, True, True]
+    assert same("cost.trainings_per_year=4") == [True, True, True]
+    assert same("serving.scale=9") == [True, True, True]
     assert same("calendar.test_days=1") == [True, True, False]
     assert same("auction.squash=0.5") == [False, False, False]
 

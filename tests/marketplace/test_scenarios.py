@@ -9,13 +9,13 @@ from ticks import Ticks
 
 from auction.pricing import Pricing
 from marketplace.assignment import everyone
+from marketplace.bids import Terms, campaign_terms
 from marketplace.experiment import Pace, complete
 from marketplace.market import first_ranker, load_world
 from marketplace.record import Tick
 from marketplace.report import _marginals
 from marketplace.runs import new_run
 from marketplace.scenario import Scenario, load_scenario
-from marketplace.serve import Terms, campaign_terms
 from marketplace.simulate import Result, simulate
 from marketplace.state import State, load_state
 from synth.campaigns import GOALS

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from marketplace.assignment import everyone
+from marketplace.bids import campaign_terms
 from marketplace.ledger import open_ledger
 from marketplace.orders import no_orders
-from marketplace.serve import campaign_terms, score
+from marketplace.serve import score
 from marketplace.state import new_state
 from marketplace.tick import Placed, Shown, Window, run_tick, spending_of
 from synth.types import DAY_MS
@@ -43,10 +44,12 @@ def clear(scored, world, ranker, budget, *, one_by_one):
         until = int(found.requests.time_ms[-1]) + 1 if last else int(found.requests.time_ms[stop])
         some = type(found)(
             requests=found.requests.rows(start, stop), visits=found.visits.rows(start, stop),
-            arm=found.arm[start:stop], ad=found.ad[start:stop], campaign=found.campaign[start:stop],
-            side=found.side[start:stop], line=found.line[start:stop], account=found.account[start:stop],
+            arm=found.arm[start:stop], retrieved=found.retrieved[start:stop], ad=found.ad[start:stop],
+            campaign=found.campaign[start:stop], side=found.side[start:stop], line=found.line[start:stop],
+            account=found.account[start:stop],
             batch=found.batch.rows(start, stop), raw_pctr=found.raw_pctr[start:stop], pctr=found.pctr[start:stop],
-            pcvr=found.pcvr[start:stop], randomised=found.randomised[start:stop], n_slots=found.n_slots,
+            pcvr=found.pcvr[start:stop], randomised=found.randomised[start:stop], late=found.late[start:stop],
+            n_slots=found.n_slots,
         )  # fmt: skip
         with ThreadPoolExecutor(2) as threads:
             _, shown, done, orders = run_tick(

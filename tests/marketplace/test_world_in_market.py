@@ -10,12 +10,13 @@ from ticks import Ticks
 
 from auction.pricing import Pricing
 from marketplace.assignment import everyone
+from marketplace.bids import campaign_terms
 from marketplace.counters import NAMES
 from marketplace.market import first_ranker
 from marketplace.record import LogRecorder
 from marketplace.scenario import load_scenario
 from marketplace.schema import log_schema
-from marketplace.serve import campaign_terms, offers_of
+from marketplace.serve import offers_of
 from marketplace.simulate import simulate
 from marketplace.state import new_state
 from synth.affinity import NEVER
