@@ -15,7 +15,7 @@ from models.attribution import integrated_gradients, obstacle
 from models.config import ModelConfig
 from models.importance import TASKS, Evaluated, Loss, ablation, evaluated, features_of, permutation, ranked
 from models.predictor import Predictor
-from models.schema import load_schema
+from models.schema import Schema
 from models.scores import Interval, auc_interval
 from models.subset import kept_auc
 
@@ -33,12 +33,13 @@ class Question:
     keep: tuple[int, ...]  # features to train again on, rising
 
 
-def asked(log: Path, config: ModelConfig, *, task: str, methods: Sequence[str] | None, keep: Sequence[int]) -> Question:
-    """A question that a log and a model can answer; by all methods that the model has, where none is named.
+def asked(
+    schema: Schema, config: ModelConfig, *, task: str, methods: Sequence[str] | None, keep: Sequence[int]
+) -> Question:
+    """A question that a log of that schema and a model can answer; by all methods that the model has, where none is named.
 
     Raises:
         Refused: If the task or a method is unknown, the model has no such method, or there are not as many features.
-        Unusable: If the log's schema cannot be read.
     """
     if task not in TASKS:
         raise Refused(f"--task {task!r}: there are {', '.join(TASKS)}")
@@ -48,7 +49,7 @@ def asked(log: Path, config: ModelConfig, *, task: str, methods: Sequence[str] |
             raise Refused(f"--method {name!r}: there are {', '.join(METHODS)}")
         if name == GRADIENTS and why:
             raise Refused(f"--method {name}: {why}")
-    n = len(features_of(load_schema(log)))
+    n = len(features_of(schema))
     for count in keep:
         if not 1 <= count <= n:
             raise Refused(f"--keep {count}: it must be 1 to {n}, the features of the log")

@@ -174,6 +174,8 @@ class Score(BaseModel):
     rows: int
     positives: int
     auc: float | None
+    auc_low: float | None = None  # of an older run
+    auc_high: float | None = None
     pr_auc: float | None
     log_loss: float | None
     norm_bce: float | None
@@ -365,6 +367,7 @@ class Stages(BaseModel):
     aa: dict[str, Any] = {}
     power: dict[str, Any] = {}
     pareto: dict[str, Any] = {}
+    importance: dict[str, Any] = {}
 
 
 class Manifest(BaseModel):

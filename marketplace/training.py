@@ -11,6 +11,8 @@ import numpy as np
 
 from marketplace.cohorts import AGE, Parting, cohorts_of_a_day, shown_in
 from marketplace.log import COMING
+from marketplace.roc import ROC, roc_rows
+from marketplace.runs import write_json
 from marketplace.scenario import Scenario
 from marketplace.truth import Rates, true_rates
 from models.config import CorrectConfig, ModelConfig
@@ -19,7 +21,7 @@ from models.data import Dataset, IntArray
 from models.errors import Unusable
 from models.log import LogWindow, read_log
 from models.predictor import Model, Predictor, Saved, calibrated, fit, lessons_for, save_model
-from models.scores import concentration, gauc, score
+from models.scores import auc_interval, concentration, gauc, score
 from synth.types import DAY_MS, HOUR_MS, BoolArray, FloatArray
 
 OFFLINE = ("delay", "position", "selection", "calibrate")  # corrections that change what is trained
@@ -145,6 +147,8 @@ def _stream_ms(span_ms: int, window_ms: int) -> int:
 def train(scenario: Scenario, log: Path, folder: Path, *, threads: int, progress: Progress) -> list[dict[str, Any]]:
     """Train the models that arms serve on a log, and write them to `folder`; one with corrections is trained without them, too.
 
+    Beside them go the curves of how they rank the last day (`marketplace.roc`).
+
     Returns:
         The offline table: one row per model, task and part of a cohort.
 
@@ -157,7 +161,7 @@ def train(scenario: Scenario, log: Path, folder: Path, *, threads: int, progress
     truth = true_rates(scenario, log.parent, split.evaluation)
     seen = shown_in(split.train(uncorrected(next(iter(configs.values())))))
     cohorts = cohorts_of_a_day(split.evaluation, seen, scenario.calendar.log_days * DAY_MS)
-    rows = []
+    rows, curves = [], []
     for name, config in configs.items():
         trained_otherwise = said(config.correct, OFFLINE) != ""
         for version in (config, *([uncorrected(config)] if trained_otherwise else [])):
@@ -168,8 +172,12 @@ def train(scenario: Scenario, log: Path, folder: Path, *, threads: int, progress
             )
             if version == config:
                 save_model(learned.model, learned.predictor, split.evaluation.schema, folder / name)
-            rows += offline_table(what, said(version.correct), learned, split.evaluation, truth, cohorts)
+            predicted = by_task(*learned.model.predict(split.evaluation.batch))
+            correct = said(version.correct)
+            rows += offline_table(what, correct, learned, predicted, split.evaluation, truth, cohorts)
+            curves += roc_rows(what, learned.model.kind, correct, predicted, targets(split.evaluation))
             progress(what, 1.0)
+    write_json(folder / ROC, curves)
     return rows
 
 
@@ -192,14 +200,16 @@ def said(correct: CorrectConfig, kinds: tuple[str, ...] = KINDS) -> str:
 
 
 def offline_table(
-    name: str, correct: str, learned: Learned, data: Dataset, truth: Rates | None, cohorts: Mapping[str, Parting]
-) -> list[dict[str, Any]]:
+    name: str, correct: str, learned: Learned, predicted: Mapping[str, np.ndarray], data: Dataset, truth: Rates | None,
+    cohorts: Mapping[str, Parting],
+) -> list[dict[str, Any]]:  # fmt: skip
     """Score a model on held-out impressions, by task and part of a cohort.
 
     Args:
         name: Of the model.
         correct: What is corrected.
         learned: The model.
+        predicted: By task, its probabilities (n, s) of the impressions.
         data: The impressions.
         truth: Of them, where it is known.
         cohorts: By name. One whose impressions of a task are all in one part is left out, as is the age of labels for tasks
@@ -210,7 +220,6 @@ def offline_table(
         many rows, GAUC and the concentration of scores, is of `overall` only.
     """
     model = learned.model
-    predicted = by_task(*model.predict(data.batch))
     served = by_task(*model.predict(replace(data.batch, slot=np.zeros_like(data.batch.slot))))
     real = None if truth is None else by_task(truth.click_on_top, truth.conversion)
     rows = []
@@ -222,7 +231,8 @@ def offline_table(
                     "model": name, "kind": model.kind, "correct": correct, "task": task, "cohort": cohort, "segment": segment,
                     "train_s": learned.seconds, "effective_share": learned.effective.get(task), "notes": learned.notes,
                     "true_calibration": None if real is None else ratio(served[task][members], real[task][members]),
-                } | asdict(score(p, label[members])) | _of_all(p, label, members, data.user, cohort)
+                } | asdict(score(p, label[members])) | _auc_ends(p, label[members])
+                | _of_all(p, label, members, data.user, cohort)
             )  # fmt: skip
     return rows
 
@@ -236,6 +246,14 @@ def parts_of(
         parts = [(name, chosen & mask) for name, mask in parting.masks() if (chosen & mask).any()]
         if len(parts) > 1 and (cohort != AGE or task == "conversion given click"):
             yield from ((cohort, name, members) for name, members in parts)
+
+
+def _auc_ends(p: FloatArray, label: BoolArray) -> dict[str, float | None]:
+    """Ends of the AUC's 95% interval, by DeLong; None where a class has fewer than two rows."""
+    if min(label.sum(), (~label).sum()) < 2:
+        return {"auc_low": None, "auc_high": None}
+    _, low, high = auc_interval(p, label)
+    return {"auc_low": max(low, 0.0), "auc_high": min(high, 1.0)}
 
 
 def _of_all(

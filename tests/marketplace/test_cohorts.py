@@ -27,7 +27,7 @@ from marketplace.errors import Refused
 from marketplace.experiment import Pace, complete
 from marketplace.runs import new_run
 from marketplace.scenario import load_scenario
-from marketplace.training import Learned, offline_table
+from marketplace.training import Learned, by_task, offline_table
 from models.data import AdTable, Batch, Dataset
 from models.log import read_log
 from models.predictor import load_model
@@ -167,6 +167,10 @@ def test_parts_of_a_simulated_log_are_as_many_as_sql_counts_and_leave_out_nothin
         assert (sum(mask.astype(int) for _, mask in parting.masks()) == log.shown).all()
 
 
+def predicted(learned: Learned, log: Dataset) -> dict[str, np.ndarray]:
+    return by_task(*learned.model.predict(log.batch))
+
+
 @pytest.fixture(scope="module")
 def offline(finished) -> tuple[Dataset, Learned, dict[str, Parting], list[dict]]:
     """The last day, control's model, its cohorts and its offline table."""
@@ -175,7 +179,7 @@ def offline(finished) -> tuple[Dataset, Learned, dict[str, Parting], list[dict]]
     model = load_model(finished.folder / "models" / "control")
     learned = Learned(model.predictor, model, 1.0, {}, ())
     cohorts = cohorts_of_a_day(log, np.arange(50), end)
-    return log, learned, cohorts, offline_table("control", "", learned, log, None, cohorts)
+    return log, learned, cohorts, offline_table("control", "", learned, predicted(learned, log), log, None, cohorts)
 
 
 def test_the_offline_table_has_all_first_and_then_the_parts_of_every_cohort_that_has_two(offline):
@@ -234,7 +238,7 @@ def test_gauc_and_concentration_are_of_all_alone_and_by_the_users_of_the_log(off
 def test_a_log_that_does_not_name_users_has_no_gauc(offline):
     log, learned, cohorts, _ = offline
 
-    row = offline_table("control", "", learned, replace(log, user=None), None, cohorts)[0]
+    row = offline_table("control", "", learned, predicted(learned, log), replace(log, user=None), None, cohorts)[0]
 
     assert row["gauc"] is None and row["effective_scores"] > 1
 

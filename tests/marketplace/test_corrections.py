@@ -166,7 +166,8 @@ def test_both_arms_are_trained_with_and_without(arms):
         ("treatment", "delay=fsiw,position=ipw"), ("treatment, uncorrected", ""),
     ]  # fmt: skip
     assert json.loads((Path(arms["folder"]) / "models.json").read_text()) == rows
-    assert sorted(path.name for path in (Path(arms["folder"]) / "models").iterdir()) == ["control", "treatment"]
+    models = Path(arms["folder"]) / "models"
+    assert sorted(path.name for path in models.iterdir() if path.is_dir()) == ["control", "treatment"]
     assert set(arms["stages"]["models"]["train_s"]) == {row["model"] for row in rows}
     overall = {(r["model"], r["task"]): r for r in rows if r["segment"] == "overall"}
     for arm in ("control", "treatment"):
