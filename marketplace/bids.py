@@ -7,7 +7,7 @@ import numpy as np
 
 from auction.pricing import Pricing, competing_bids
 from marketplace.arm import tested_campaigns
-from marketplace.scenario import Scenario
+from marketplace.scenario import AuctionConfig, Scenario
 from synth.campaigns import GOALS, PRICINGS
 from synth.types import BoolArray, Float32Array, FloatArray, IdArray
 from synth.world import World
@@ -30,23 +30,26 @@ class Terms(NamedTuple):
 
 def campaign_terms(scenario: Scenario, world: World, bid_factors: Sequence[float] = (1.0,)) -> Terms:
     """The campaigns of `world` in arms with these factors of bids, under the scenario's reserves."""
-    auction = scenario.auction
-    reserve = {
-        Pricing.CPM: auction.reserve_cpm_usd, Pricing.CPC: auction.reserve_cpc_usd,
-        Pricing.CPA: auction.reserve_cpa_usd, Pricing.OCPM: auction.reserve_ocpm_usd,
-        Pricing.VALUE: auction.reserve_ocpm_usd,
-    }  # fmt: skip
     campaigns, basket = world.population.campaigns, scenario.world.marginals.basket_usd
     pricing = np.array([Pricing[name.upper()] for name in PRICINGS], np.int32)[campaigns.pricing]
     return Terms(
         pricing=np.tile(pricing, len(bid_factors)),
         bid_usd=np.concatenate([factor * campaigns.bid_usd for factor in bid_factors]),
-        reserve_usd=np.tile([reserve[Pricing(p)] for p in pricing], len(bid_factors)),
+        reserve_usd=np.tile(reserve_of(scenario.auction)[campaigns.pricing], len(bid_factors)),
         goal=np.tile(campaigns.goal, len(bid_factors)),
         ad_campaign=world.population.ads.campaign,
         tested=tested_campaigns(scenario),
         ad_value_usd=basket * np.exp(world.population.stores.log_price[world.population.ads.store].astype(np.float64)),
     )
+
+
+def reserve_of(auction: AuctionConfig) -> FloatArray:
+    """Least price, USD per billable event, by position in `synth.campaigns.PRICINGS`."""
+    reserve = {
+        "cpm": auction.reserve_cpm_usd, "cpc": auction.reserve_cpc_usd, "cpa": auction.reserve_cpa_usd,
+        "ocpm": auction.reserve_ocpm_usd, "value": auction.reserve_ocpm_usd,
+    }  # fmt: skip
+    return np.array([reserve[name] for name in PRICINGS])
 
 
 def worth(line: IdArray, ad: IdArray, pctr: Float32Array, pcvr: Float32Array, terms: Terms) -> FloatArray:

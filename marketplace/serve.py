@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from auction import Allocation
-from marketplace.arm import Arm
+from marketplace.arm import Arm, Mechanism
 from marketplace.assignment import Assignment
 from marketplace.bids import Terms, bids, worth
 from marketplace.cascade import Cascade, Predict, best, only
@@ -238,13 +238,20 @@ def auction_off(
         if tested.any():
             exposed[own] = _won_by(tested, sold, campaign)
         if arm.withheld is not None:
-            out = arm.withheld[campaign] & (bid > 0)
-            rest = np.flatnonzero(out.any(axis=1))
-            again = arm.mechanism(np.where(out[rest], 0.0, bid[rest]), quality[rest], reserve[rest])
-            sold.winner[rest], sold.price_micros[rest] = again.winner, again.price_micros
+            hold_again(sold, arm.mechanism, arm.withheld[campaign], bid, quality, reserve)
         sold = arm.shuffle(request, sold)
         winner[own], price[own] = sold.winner, sold.price_micros
     return Allocation(winner=winner, price_micros=price), exposed
+
+
+def hold_again(
+    sold: Allocation, mechanism: Mechanism, withheld: BoolArray, bid: FloatArray, quality: FloatArray, reserve: FloatArray
+) -> None:  # fmt: skip
+    """Hold the auctions again in which a candidate competes that is `withheld` (m, k), without it, and put that in `sold`."""
+    out = withheld & (bid > 0)
+    rest = np.flatnonzero(out.any(axis=1))
+    again = mechanism(np.where(out[rest], 0.0, bid[rest]), quality[rest], reserve[rest])
+    sold.winner[rest], sold.price_micros[rest] = again.winner, again.price_micros
 
 
 def _won_by(chosen: BoolArray, sold: Allocation, campaign: IdArray) -> BoolArray:

@@ -11,7 +11,7 @@ from synth.types import DAY_MS, DAYPARTS, HOUR_MS, BoolArray, FloatArray, IdArra
 
 _DAY_BITS = 12  # days, up to 4,095
 _SESSION_BITS = 7  # sessions of one user in one day, up to 127
-_PAGE_BITS = 5  # requests of one session, up to 32
+PAGE_BITS = 5  # requests of one session, up to 32
 MOST_SESSIONS = 70.0  # mean sessions of a user on a day; above, 127 could be too few
 _SHARD = 250_000  # users whose arrivals are drawn at once
 
@@ -57,12 +57,12 @@ def requests_on(
 
 def session_of(request: IntArray) -> IntArray:
     """What the requests of one session have in common: their id without the page."""
-    return request >> _PAGE_BITS
+    return request >> PAGE_BITS
 
 
 def opens_session(request: IntArray) -> BoolArray:
     """Whether requests are the first of their session."""
-    return request == session_of(request) << _PAGE_BITS
+    return request == session_of(request) << PAGE_BITS
 
 
 def busiest(visits: FloatArray, config: TrafficConfig) -> float:
@@ -94,12 +94,12 @@ def _profile(config: TrafficConfig) -> FloatArray:
 
 @njit(cache=True, nogil=True)
 def _request(user: int, day: int, session: int, page: int) -> int:
-    return ((((user << _DAY_BITS) | day) << _SESSION_BITS) | session) << _PAGE_BITS | page
+    return ((((user << _DAY_BITS) | day) << _SESSION_BITS) | session) << PAGE_BITS | page
 
 
 @njit(cache=True, nogil=True)
 def _pages(seed: int, request: int, more: float) -> int:
-    return min(poisson1(more, uniform1(seed, Cause.SESSION_LENGTH, request, 0)) + 1, 1 << _PAGE_BITS)
+    return min(poisson1(more, uniform1(seed, Cause.SESSION_LENGTH, request, 0)) + 1, 1 << PAGE_BITS)
 
 
 @njit(cache=True, nogil=True)

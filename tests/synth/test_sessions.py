@@ -136,7 +136,7 @@ def test_needs_of_two_sessions_and_of_two_pages_that_switch_are_drawn_apart(worl
 
 
 def test_a_page_is_counted_in_the_bits_that_traffic_gives_it(requests):
-    assert sessions._PAGE_MASK == (1 << traffic._PAGE_BITS) - 1
+    assert sessions._PAGE_MASK == (1 << traffic.PAGE_BITS) - 1
     first = requests.id & sessions._PAGE_MASK == 0
     assert first.sum() == len(np.unique(traffic.session_of(requests.id)))
 
