@@ -1,17 +1,19 @@
 """The command line. Heavy imports wait until a command needs them."""
 
 import json
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from marketplace.errors import Refused
+from marketplace.progress import PROGRESS, progress_to
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -158,7 +160,12 @@ def train(
 
 @app.command()
 def importance(
-    source: Annotated[Path, typer.Argument(help="A run folder with a log, or a log folder.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A scenario file (TOML) or a run folder, whose log is taken over; or a log folder, of which nothing is kept."
+        ),
+    ],
     model: Annotated[str, typer.Option(help="A model by its name or in a TOML file.")],
     task: Annotated[str, typer.Option(help="click, or conversion (given a click).")] = "click",
     method: Annotated[
@@ -171,7 +178,7 @@ def importance(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Shuffles of each feature, whose mean is taken.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of the trainings, the shuffles and the random order.")] = 0,
-    threads: Threads = 2, as_json: Json = False,
+    set_: Set = None, runs: Runs = _RUNS, threads: Threads = 2, tick: Tick = 2048, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train a model on a log, and rank the log's features by what they are worth to it.
 
@@ -180,22 +187,46 @@ def importance(
     from marketplace.comparison import log_of, models_named  # noqa: PLC0415
     from marketplace.errors import refusing  # noqa: PLC0415
     from marketplace.importance import asked, importance_of  # noqa: PLC0415
+    from marketplace.runs import MANIFEST  # noqa: PLC0415
+    from marketplace.schema import log_schema  # noqa: PLC0415
     from models.errors import Unusable  # noqa: PLC0415
+    from models.schema import load_schema  # noqa: PLC0415
 
     with _refusals():
         ((name, config),) = models_named([model]).items()
-        log = log_of(source)
-        with _progress("importance") as progress, refusing("importance", Unusable):
-            question = asked(log, config, task=task, methods=method, keep=keep or [])
-            content = importance_of(
+
+    def check(scenario: "Scenario") -> None:
+        asked(log_schema(scenario.world), config, task=task, methods=method, keep=keep or [])
+
+    def answer(log: Path, progress: Callable[[str, float], None]) -> dict[str, Any]:
+        with refusing("importance", Unusable):
+            question = asked(load_schema(log), config, task=task, methods=method, keep=keep or [])
+            return importance_of(
                 log, name, config, question, repeats=repeats, seed=seed, threads=threads, progress=progress
             )
+
+    def work(draft: "Draft", progress: Callable[[str, float], None]) -> dict[str, Any]:
+        return answer(draft.folder / "log", progress)
+
+    def show(content: dict[str, Any]) -> None:
+        from marketplace.terminal import print_importance  # noqa: PLC0415
+
+        print_importance(_console(), content)
+
+    if not source.is_dir() or (source / MANIFEST).exists():
+        pace = _pace(threads, tick)
+        _add("importance", "importance", source, set_, None, runs, pace, as_json, "log", check, work, show)
+        return
+    with _refusals():
+        if set_:
+            raise Refused("--set is of a scenario: a log folder has none")
+        log = log_of(source)
+        with _progress("importance") as progress:
+            content = answer(log, progress)
     if as_json:
         print(json.dumps(content, indent=1))
         return
-    from marketplace.terminal import print_importance  # noqa: PLC0415
-
-    print_importance(_console(), content)
+    show(content)
 
 
 @app.command()
@@ -555,26 +586,24 @@ def world(
 def dashboard(
     runs: Annotated[Path, typer.Argument(help="Folder with run folders.")] = _RUNS,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on the loopback address.")] = 8501,
+    scenarios: Annotated[Path, typer.Option(help="Folder with the scenario files that may be run from it.")] = Path(
+        "scenarios"
+    ),
+    jobs: Annotated[int, typer.Option(min=0, help="Commands that it may have under way at a time.")] = 1,
 ) -> None:
     """Open the dashboard on finished runs, on the loopback address only.
 
     Example: `marketplace dashboard runs --port 8600`
     """
-    import os  # noqa: PLC0415
-    from importlib.util import find_spec  # noqa: PLC0415
-
     with _refusals():
         if not runs.is_dir():
             raise Refused(f"runs folder {runs}: there is none")
-    spec = find_spec("dashboard")
-    assert spec is not None and spec.origin is not None
-    app_file = Path(spec.origin).with_name("app.py")
     flags = {
         "server.address": "127.0.0.1", "server.port": port, "server.headless": "true",
         "server.fileWatcherType": "none", "browser.gatherUsageStats": "false",
     }  # fmt: skip
-    command = [sys.executable, "-P", "-m", "streamlit", "run", str(app_file)]
-    command += [f"--{key}={value}" for key, value in flags.items()] + ["--", str(runs.resolve())]
+    command = [sys.executable, "-P", "-m", "dashboard"]
+    command += [f"--{key}={value}" for key, value in flags.items()] + ["--", str(runs), str(scenarios), str(jobs)]
     os.execv(command[0], command)
 
 
@@ -687,7 +716,10 @@ def _console() -> "Console":
 
 @contextmanager
 def _progress(command: str, *, silent: bool = False) -> Iterator[Callable[[str, float], None]]:
-    """A live bar per piece of work, on standard error; silent where that is no terminal."""
+    """A live bar per piece of work, on standard error; silent where that is no terminal.
+
+    The file that the environment names is told, too.
+    """
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
@@ -698,13 +730,18 @@ def _progress(command: str, *, silent: bool = False) -> Iterator[Callable[[str, 
         TextColumn("{task.percentage:>4.0f}%"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, disable=silent or not console.is_terminal) as bars:
+    watched = os.environ.get(PROGRESS)
+    with (
+        nullcontext(lambda what, share: None) if watched is None or silent else progress_to(Path(watched)) as tell,
+        Progress(*columns, console=console, disable=silent or not console.is_terminal) as bars,
+    ):
         tasks: dict[str, Any] = {}
 
         def progress(what: str, share: float) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=1.0)
             bars.update(tasks[what], completed=share)
+            tell(what, share)
 
         yield progress
 

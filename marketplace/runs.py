@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from marketplace.errors import Refused
+from marketplace.held import LOCK, held
 from marketplace.scenario import Scenario, load_scenario
 from marketplace.shape import Manifest, check
 
 MANIFEST, SCENARIO = "manifest.json", "scenario.json"
-_STAGING = ".unfinished-"
+STAGING = ".unfinished-"
 _PACKAGES = ("duckdb", "lightgbm", "numba", "numpy", "pyarrow", "scikit-learn", "simpy", "tea-tasting", "torch")
 
 
@@ -37,22 +38,24 @@ class Run:
 
 @contextmanager
 def new_run(scenario: Scenario, command: str, parent: Path) -> Iterator["Draft"]:
-    """A folder to fill. It gets its name when the block ends well, and is removed when it does not.
+    """A folder to fill. It gets its name when the block ends well, and is removed when it does not; until then it is held.
 
     Raises:
         Refused: If `parent` cannot be written to.
     """
-    staging = parent / f"{_STAGING}{uuid.uuid4().hex[:8]}"
+    staging = parent / f"{STAGING}{uuid.uuid4().hex[:8]}"
     try:
         staging.mkdir(parents=True)
     except OSError as error:
         raise Refused(f"runs folder {parent}: {error.strerror}") from error
     draft = Draft(staging, scenario, command)
     try:
-        (staging / SCENARIO).write_text(scenario.model_dump_json(indent=1) + "\n")
-        yield draft
-        write_json(staging / MANIFEST, draft.manifest())
-        draft.folder = _publish(staging, parent, scenario.name)
+        with held(staging):
+            (staging / SCENARIO).write_text(scenario.model_dump_json(indent=1) + "\n")
+            yield draft
+            (staging / LOCK).unlink()
+            write_json(staging / MANIFEST, draft.manifest())
+            draft.folder = _publish(staging, parent, scenario.name)
     except OSError as error:
         raise Refused(f"run folder {staging}: {error.strerror or error}; nothing is kept") from error
     finally:
@@ -162,6 +165,20 @@ def list_runs(parent: Path) -> tuple[list[Run], list[Refused]]:
     return sorted(runs, key=lambda run: str(run.manifest.get("started", "")), reverse=True), damaged
 
 
+def inside(folder: Path, path: Path) -> Path:
+    """The path of a file of a folder.
+
+    Raises:
+        Refused: If a link on the way leads out of the folder, or in a circle.
+    """
+    try:
+        if path.resolve().is_relative_to(folder.resolve()):
+            return path
+    except (OSError, RuntimeError) as error:  # of a circle
+        raise Refused(f"{path}: {error}") from error
+    raise Refused(f"{path}: it is a link that leads out of the run")
+
+
 def scenario_of(source: Path, overrides: list[str], seed: int | None) -> tuple[Scenario, Run | None]:
     """The scenario of a file or of a run folder, and the run where it is one."""
     if source.is_dir():
@@ -181,7 +198,7 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         Refused: If it cannot be written.
     """
-    staging = path.with_name(f"{_STAGING}{uuid.uuid4().hex[:8]}")
+    staging = path.with_name(f"{STAGING}{uuid.uuid4().hex[:8]}")
     try:
         staging.write_text(text)
         staging.replace(path)

@@ -56,6 +56,16 @@ def count(n: int | None) -> str:
     return DASH if n is None else f"{n:,}"
 
 
+def seconds(s: float | None) -> str:
+    """Whole seconds."""
+    return DASH if s is None else f"{s:,.0f}"
+
+
+def signed(x: float | None) -> str:
+    """A difference of scores with its sign and four decimals."""
+    return DASH if x is None else f"{x:+.4f}"
+
+
 def percent(x: float | None, *, sign: bool = True) -> str:
     """A share as a percentage with two decimals."""
     if x is None:
