@@ -7,7 +7,6 @@ from itertools import cycle
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 BLUE, VERMILION, GREEN, PURPLE, GREY = "#2B8CC4", "#D55E00", "#009E73", "#C06C9B", "#888888"
 CONTROL, TREATMENT, TRUTH, QUIET = BLUE, VERMILION, GREEN, GREY
@@ -15,16 +14,16 @@ ARMS = CONTROL, TREATMENT, PURPLE, GREEN, GREY  # in order; further ones begin a
 _DASH = {"spent_usd": "solid", "planned_usd": "dot"}
 
 
-def lift_chart(readout: list[dict[str, Any]]) -> go.Figure:
-    """Each metric's reading with its 95% interval, and the true lift beside it."""
+def lift_chart(readout: list[dict[str, Any]], by: str = "metric") -> go.Figure:
+    """Each reading with its 95% interval, and the true lift beside it; a line per metric, or per value of another field."""
     rows = [row for row in readout if row["lift"] is not None and row["metric"] != "infra_cost"][::-1]
-    names = [row["metric"] for row in rows]
+    names = [row[by] for row in rows]
     read = [row for row in rows if row["low"] is not None]
     figure = go.Figure()
     figure.add_vline(x=0, line_color=QUIET, line_width=1)
     figure.add_scatter(
         x=[row["lift"] for row in read],
-        y=[row["metric"] for row in read],
+        y=[row[by] for row in read],
         error_x={
             "type": "data", "symmetric": False, "array": [row["high"] - row["lift"] for row in read],
             "arrayminus": [row["lift"] - row["low"] for row in read],
@@ -34,49 +33,21 @@ def lift_chart(readout: list[dict[str, Any]]) -> go.Figure:
     )  # fmt: skip
     known = [row for row in rows if row["true_lift"] is not None]
     figure.add_scatter(
-        x=[row["true_lift"] for row in known], y=[row["metric"] for row in known], mode="markers", name="true lift",
+        x=[row["true_lift"] for row in known], y=[row[by] for row in known], mode="markers", name="true lift",
         marker={"color": TRUTH, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
         hovertemplate="%{y}: %{x:.2%}<extra>true</extra>",
     )  # fmt: skip
     figure.update_xaxes(title="lift over control", tickformat=".1%")
-    figure.update_yaxes(categoryorder="array", categoryarray=names)
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=names)
     return styled(figure, height=90 + 26 * len(names))
 
 
-def days_chart(readout: list[dict[str, Any]], by_day: list[dict[str, Any]]) -> go.Figure:
-    """Lifts of an arm's goals at the end of each day, with the interval that may be read then, and the true lift."""
-    goals = [row for row in readout if row["role"] == "goal" and row["low"] is not None]
-    columns = min(3, max(len(goals), 1))
-    figure = make_subplots(-(-max(len(goals), 1) // columns), columns, subplot_titles=[row["metric"] for row in goals])
-    for place, goal in enumerate(goals):
-        where = {"row": place // columns + 1, "col": place % columns + 1}
-        days = [look for look in by_day if look["metric"] == goal["metric"] and look["lift"] is not None]
-        read = [look for look in days if look["valid_low"] is not None]
-        figure.add_scatter(
-            x=[look["day"] for look in days], y=[look["lift"] for look in days], mode="lines", line={"color": CONTROL},
-            name="lift so far", showlegend=place == 0, hovertemplate="day %{x}: %{y:.2%}<extra></extra>", **where,
-        )  # fmt: skip
-        figure.add_scatter(
-            x=[look["day"] for look in read], y=[look["lift"] for look in read], mode="markers", marker={"color": CONTROL},
-            error_y={
-                "type": "data", "symmetric": False, "array": [look["valid_high"] - look["lift"] for look in read],
-                "arrayminus": [look["lift"] - look["valid_low"] for look in read],
-            },
-            name="95% interval where it may be read", showlegend=place == 0, hoverinfo="skip", **where,
-        )  # fmt: skip
-        if goal["true_lift"] is not None:
-            figure.add_scatter(
-                x=[days[0]["day"], days[-1]["day"]], y=[goal["true_lift"]] * 2, mode="lines",
-                line={"color": TRUTH, "dash": "dash"}, name="true lift", showlegend=place == 0,
-                hovertemplate="true: %{y:.2%}<extra></extra>", **where,
-            )  # fmt: skip
-    figure.update_yaxes(tickformat=".0%", zeroline=True)
-    figure.update_xaxes(dtick=1, title="day of the test")
-    return styled(figure, height=120 + 220 * -(-max(len(goals), 1) // columns)).update_layout(legend_y=1.1)
-
-
 def calibration_chart(calibration: list[dict[str, Any]], task: str) -> go.Figure:
-    """Predicted against real probability of the impressions that each arm won; a billed event should lie on the line."""
+    """Predicted against real probability of the impressions that each arm won; what is calibrated lies in the arm's band.
+
+    The band is what 95% of a perfect model's shares fall in, each bin by itself. The variance of a share is taken for that at the
+    bin's mean p, p (1 - p) / n, which is no less than its own; the share for normal, which is rough where n p is below about 10.
+    """
     rows = [row for row in calibration if row["task"] == task and row["n"] > 0]
     top = max((max(row["predicted"], row["real"]) for row in rows), default=1.0) * 1.05
     figure = go.Figure()
@@ -85,11 +56,18 @@ def calibration_chart(calibration: list[dict[str, Any]], task: str) -> go.Figure
     )
     for arm, colour in zip(dict.fromkeys(row["arm"] for row in rows), cycle(ARMS), strict=False):
         own = [row for row in rows if row["arm"] == arm]
-        error = [1.96 * (row["predicted"] * (1 - row["predicted"]) / row["n"]) ** 0.5 for row in own]
+        half = [1.96 * (row["predicted"] * (1 - row["predicted"]) / row["n"]) ** 0.5 for row in own]
+        band = [min(row["predicted"] + up, 1.0) for row, up in zip(own, half, strict=True)]
+        band += [max(row["predicted"] - down, 0.0) for row, down in zip(own[::-1], half[::-1], strict=True)]
+        along = [row["predicted"] for row in own]
         figure.add_scatter(
-            x=[row["predicted"] for row in own], y=[row["real"] for row in own], mode="markers+lines", name=arm,
-            error_y={"type": "data", "array": error, "thickness": 1}, marker={"color": colour, "size": 7},
-            line={"color": colour, "width": 1}, hovertemplate="predicted %{x:.4f}<br>real %{y:.4f}",
+            x=along + along[::-1], y=band, mode="lines", fill="toself", fillcolor=colour, opacity=0.25, line={"width": 0},
+            legendgroup=arm, showlegend=False, hoverinfo="skip",
+        )  # fmt: skip
+        figure.add_scatter(
+            x=along, y=[row["real"] for row in own], mode="markers+lines", name=arm, legendgroup=arm,
+            marker={"color": colour, "size": 7}, line={"color": colour, "width": 1},
+            hovertemplate="predicted %{x:.4f}<br>real %{y:.4f}",
         )  # fmt: skip
     figure.update_xaxes(title=f"predicted probability of {task}", tickformat=".2~%")
     figure.update_yaxes(title="share that happened", tickformat=".2~%")

@@ -259,7 +259,8 @@ def report(draft: Draft, progress: Progress) -> None:
     progress("report", 0.0)
     content = build_report(draft.folder, draft.scenario, draft.stages)
     write_json(draft.folder / "report.json", content)
-    (draft.folder / "report.html").write_text(render_html(content))
+    curves = read_json(draft.folder / CURVES, list[MeasuredCurve])
+    (draft.folder / "report.html").write_text(render_html(content, curves))
     draft.stages["report"] = {}
     progress("report", 1.0)
 

@@ -1,11 +1,12 @@
 """Tables of what serving costs, as the terminal and the page show them."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from marketplace import words
 
-_STAGES = {
+PASSED_ON = {
     "retrieved": "retrieval", "ranked": "light ranker", "auctioned": "model", "shown": "auction, budgets and pacing"
 }  # fmt: skip
 
@@ -25,6 +26,12 @@ def serving_sheets(content: dict[str, Any]) -> list[Sheet]:
     if priced is None:
         return []
     return [_platform(priced), _dollars(priced, content.get("worth", [])), *_recall(priced["arms"])]
+
+
+def capacity_command(folder: str, changes: dict[str, Any]) -> str:
+    """The command line that prices a run's platform again under other settings."""
+    own = (f"--set {shlex.quote(f'serving.{name}={value}')}" for name, value in changes.items())
+    return " ".join(["marketplace capacity", shlex.quote(folder), *own])
 
 
 def reasons(content: dict[str, Any]) -> list[str]:
@@ -95,7 +102,7 @@ def _recall(arms: list[dict[str, Any]]) -> list[Sheet]:
             if row["recall"] != before:
                 sure = f"{1.96 * row['se']:.1%}"
                 cells.append(
-                    (arm["arm"], _STAGES[row["stage"]], f"{row['recall']:.1%}", sure, words.count(row["requests"]))
+                    (arm["arm"], PASSED_ON[row["stage"]], f"{row['recall']:.1%}", sure, words.count(row["requests"]))
                 )
             before = row["recall"]
     if not cells:

@@ -10,6 +10,8 @@ from marketplace.experiment import Pace
 from marketplace.readout import metrics_of
 from marketplace.runs import Draft
 from marketplace.scenario import load_scenario
+from marketplace.shape import check
+from marketplace.study_shape import EqualFile
 
 TINY = Path(__file__).parents[2] / "scenarios" / "tiny.toml"
 RUNS = 1_000
@@ -69,3 +71,7 @@ def test_a_design_that_the_experiment_cannot_be_had_by_is_refused(finished):
         Refused, match=r"--design 'switchback': experiment\.block_minutes is 1080, it must divide the 2 days"
     ):
         equal(finished, uneven, ("switchback",))
+
+
+def test_what_is_found_of_equal_arms_is_of_the_shape_that_is_read_again(found):
+    check(EqualFile, found, "aa.json")

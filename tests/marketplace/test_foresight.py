@@ -18,6 +18,7 @@ from marketplace.cli import app
 from marketplace.foresight import foreseen
 from marketplace.metrics import MOMENTS, USERS, Moments, place
 from marketplace.runs import read_json
+from marketplace.study_shape import PowerFile
 
 CONVERSIONS, CTR = metric("conversions"), metric("CTR")
 HALF = (0.5, 0.5)
@@ -128,7 +129,7 @@ def test_the_command_reads_the_log_of_a_run(finished, tmp_path):
     assert row["value"] == pytest.approx(ctr)
     assert row["arm"] == "treatment" and row["beyond_log"] and row["days_beyond_log"] and not row["why"]
     assert row["days_needed"] == pytest.approx(6 * (row["minimum_effect"] / 0.05) ** 2, abs=1)
-    kept = read_json(Path(made["folder"]) / "power.json")
+    kept = read_json(Path(made["folder"]) / "power.json", PowerFile)
     assert kept["rows"] == made["rows"]
     assert (kept["log_days"], kept["test_days"], kept["shares"]) == (3, 6, {"control": 0.5, "treatment": 0.5})
     again = call("power", made["folder"], "--runs", tmp_path)  # its manifest is one that a run may have

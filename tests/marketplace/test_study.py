@@ -16,9 +16,11 @@ from marketplace.record import NoRecord
 from marketplace.replications import AGAIN, Task, run_task, tasks_of, under
 from marketplace.runs import Draft
 from marketplace.scenario import DESIGN_NAMES, load_scenario
+from marketplace.shape import check
 from marketplace.simulate import simulate
 from marketplace.state import load_state
 from marketplace.study import _days_needed, _summary, _truths, compared, replications, run_study, users_for
+from marketplace.study_shape import StudyFile
 
 TINY = Path(__file__).parents[2] / "scenarios" / "tiny.toml"
 BIDS_MORE = [
@@ -252,3 +254,7 @@ def test_under_another_design_a_scenario_keeps_only_what_that_design_can_read(sc
     assert under(scenario, "clusters", 5).seed == 5 and np.isclose(
         under(scenario, "clusters", 5).arms["treatment"].share, 0.5
     )
+
+
+def test_a_study_is_of_the_shape_that_is_read_again(studied):
+    check(StudyFile, studied, "study.json")
