@@ -3,15 +3,15 @@ BIN := .venv/bin
 SETUP := .venv/.installed
 RUNS ?= runs
 
-.PHONY: demo test test-deep lint unit readme bench format clean
+.PHONY: demo test test-deep lint unit browser readme bench format clean
 
 demo: $(SETUP)  ## Install, then run the offline A/B test of the delivery market.
 	$(BIN)/marketplace compare scenarios/delivery.toml --runs $(RUNS)
 
 test: lint unit readme  ## Everything that a change must pass.
 
-test-deep: $(SETUP)  ## Longer runs of the same laws.
-	HYPOTHESIS_PROFILE=deep $(BIN)/pytest -n 2 -m "deep or not deep"
+test-deep: $(SETUP) browser  ## Longer runs of the same laws.
+	HYPOTHESIS_PROFILE=deep $(BIN)/pytest -n 2 --dist loadgroup -m "deep or not deep"
 
 lint: $(SETUP)
 	$(BIN)/ruff check .
@@ -19,8 +19,12 @@ lint: $(SETUP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-unit: $(SETUP)
-	$(BIN)/pytest -n 2 -m "not deep" --ignore tests/test_readme.py
+unit: $(SETUP) browser
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not deep" --ignore tests/test_readme.py
+
+browser:  ## Chromium, for the tests that look at the dashboard; without it they are skipped and say so.
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	|| (apt-get update -q && apt-get install -y -q chromium) || echo "No Chromium, and it could not be installed: its tests are skipped"
 
 readme: $(SETUP)  ## The README's own commands, on a small market.
 	$(BIN)/pytest tests/test_readme.py

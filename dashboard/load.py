@@ -1,14 +1,26 @@
-"""Load: which finished runs there are, and what the chosen one has to show."""
+"""Load: which runs there are, and what the chosen one has to show; files are read again only when they change."""
 
 import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import streamlit as st
+
 from marketplace import words
 from marketplace.errors import Refused
-from marketplace.runs import MANIFEST, Run, open_run, read_json
+from marketplace.runs import MANIFEST, Run, inside, open_run, read_json
 from marketplace.shape import Report, Score
+
+_KEPT = 200  # files and manifests, beyond which those read longest ago are dropped
+
+
+class Places(NamedTuple):
+    """Folders that the dashboard may look into, and how many jobs it may have at a time."""
+
+    runs: Path
+    scenarios: Path
+    jobs: int
 
 
 class Shown(NamedTuple):
@@ -17,6 +29,7 @@ class Shown(NamedTuple):
     run: str
     report: dict[str, Any]  # as much of it as the run has
     lacks: str  # why there is no A/B test to show; empty where there is one
+    folder: Path
 
 
 def run_names(runs: Path) -> list[str]:
@@ -43,9 +56,37 @@ def find_run(runs: Path, name: str) -> Run:
     if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
         raise Refused(f"run {name!r}: a run's name has no slash and is not '..'")
     folder = runs / name
-    if folder.is_dir() and folder.resolve().parent != runs.resolve():
+    try:
+        leads_out = folder.is_dir() and folder.resolve().parent != runs.resolve()
+    except OSError as error:  # such as a name that is too long
+        raise Refused(f"run {name!r}: {error.strerror}") from error
+    if leads_out:
         raise Refused(f"run {name!r}: it is a link that leads out of the runs folder")
-    return open_run(folder)
+    return _opened(folder, *_version(inside(folder, folder / MANIFEST)))
+
+
+def sources(places: Places) -> dict[str, Path]:
+    """What can be run, by its name: scenario files of the one folder and sound runs of the other, and nothing outside them.
+
+    Raises:
+        Refused: If there is no runs folder.
+    """
+    inside = places.scenarios.resolve()
+    found = {path.name: path for path in sorted(places.scenarios.glob("*.toml")) if path.resolve().parent == inside}
+    for name in run_names(places.runs):
+        with suppress(Refused):
+            found[f"run {name}"] = find_run(places.runs, name).folder
+    return found
+
+
+def json_of(run: Run, file: str, shape: Any = Any) -> Any:
+    """The content of a JSON file of a run, such as `serving.json`.
+
+    Raises:
+        Refused: If it is missing, damaged or not of the shape, or a link that leads out of the run.
+    """
+    path = inside(run.folder, run.folder / file)
+    return _read(path, *_version(path), shape)
 
 
 def read_run(run: Run) -> Shown:
@@ -56,10 +97,28 @@ def read_run(run: Run) -> Shown:
     """
     name, folder = run.folder.name, run.folder
     if run.has("report"):
-        report = read_json(folder / "report.json", Report)
-        return Shown(name, report, "" if "readout" in report else words.headline(report))
+        report = json_of(run, "report.json", Report)
+        return Shown(name, report, "" if "readout" in report else words.headline(report), folder)
     stages = ", ".join(run.manifest["stages"]) or "nothing"
     lacks = f"Run {name} has no report yet: it holds {stages}. `marketplace compare {folder} --runs {folder.parent}` makes one."
-    if not run.has("models"):
-        return Shown(name, {}, lacks)
-    return Shown(name, {"models": read_json(folder / "models.json", list[Score])}, lacks)
+    report = {"models": json_of(run, "models.json", list[Score])} if run.has("models") else {}
+    return Shown(name, report, lacks, folder)
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """What changes when a file does; zeros where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+@st.cache_data(max_entries=_KEPT, show_spinner=False)
+def _opened(folder: Path, changed_ns: int, size: int) -> Run:
+    return open_run(folder)
+
+
+@st.cache_data(max_entries=_KEPT, show_spinner=False)
+def _read(path: Path, changed_ns: int, size: int, _shape: Any) -> Any:
+    return read_json(path, _shape)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
@@ -9,12 +10,14 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard.load import Shown
-from marketplace import words
+from marketplace import exports, words
+from marketplace.errors import Refused
 
 _COLOURS = {
     "light": {"better": "#00734f", "worse": "#b34700", "miss": "#fbe5d6"},
     "dark": {"better": "#5fd3a6", "worse": "#ff9e64", "miss": "#5a3418"},
 }
+_PARQUET = "application/vnd.apache.parquet"
 
 
 class Column(NamedTuple):
@@ -26,6 +29,7 @@ class Column(NamedTuple):
     help: str = ""
     text: bool = False
     width: int | None = None  # pixels; as wide as its first rows need by default
+    link: str = ""  # what to read where the value is an address
 
 
 def colour(name: str) -> str:
@@ -36,6 +40,25 @@ def colour(name: str) -> str:
 def plain(text: str) -> str:
     """Text of a run's own, such as a name or a path, with nothing in it read as Markdown."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|$~:<>&])", r"\\\1", text)
+
+
+def whole_number(what: str, typed: object, below: int) -> int:
+    """The number that a reader or an address gives.
+
+    Raises:
+        Refused: If it is none, or not below that.
+    """
+    text = str(typed)
+    if not text.isdecimal() or len(text) > len(str(below)) or int(text) >= below:
+        raise Refused(f"{what} {text[:40]!r}: a {what} is a whole number below {below:,}")
+    return int(text)
+
+
+def choice(label: str, names: list[str], key: str, first: str) -> str | None:
+    """A selector that stands in the address even at its first value, so that a link means the same when newer runs come."""
+    if key not in st.query_params and key not in st.session_state:
+        st.session_state[key] = st.query_params[key] = first
+    return st.selectbox(label, names, index=None, placeholder="Choose one", key=key, bind="query-params")
 
 
 def view(show: Callable[[str, dict[str, Any]], None], needs: str) -> None:
@@ -61,34 +84,52 @@ def table(
     style: Callable[[dict[str, Any]], dict[str, str]] = lambda row: {},
     height: Literal["content"] | int = "content",
 ) -> None:
-    """Show rows in words, sortable by their figures, with a button that downloads the figures.
+    """Show rows in words, sortable by their figures, with buttons that download the figures.
 
     Args:
         rows: Of a report.
         columns: What to show of them.
-        file: Name of the download, without its ending.
+        file: Name of the downloads, without its ending; no two tables of a view share one.
         style: CSS of the cells of a row, by column label.
         height: In pixels; by default that of all rows.
     """
     shown = pd.DataFrame({c.label: [_value(row, c) for row in rows] for c in columns})
     written: dict[Any, Any] = {c.label: _written(c) for c in columns if not c.text}
     css = pd.DataFrame([{c.label: "" for c in columns} | style(row) for row in rows], columns=shown.columns)
-    config: dict[Any, Any] = {
-        c.label: st.column_config.Column(width=c.width, help=c.help or None, alignment="left" if c.text else "right")
-        for c in columns
-    }
     st.dataframe(
         shown.style.format(written).apply(lambda _: css, axis=None),
-        hide_index=True, placeholder=words.DASH, height=height, column_config=config,
+        hide_index=True, placeholder=words.DASH, height=height, column_config={c.label: _config(c) for c in columns},
     )  # fmt: skip
-    st.download_button(
-        "Download CSV", pd.DataFrame(rows).to_csv(index=False), f"{file}.csv", "text/csv", on_click="ignore"
+    with st.container(horizontal=True):
+        _download("Download CSV", partial(exports.csv_of, rows), f"{file}.csv", "text/csv")
+        _download("Download Parquet", partial(exports.parquet_of, rows), f"{file}.parquet", _PARQUET)
+
+
+def chart(figure: go.Figure, file: str) -> None:
+    """Draw a figure in the reader's theme and the page's own font, with a button that downloads it as a page.
+
+    Args:
+        figure: The chart.
+        file: Name of the download, without its ending; no two charts of a view share one.
+    """
+    figure.update_layout(font_family=None)
+    st.plotly_chart(figure, config={"displayModeBar": False}, key=f"chart {file}")
+    _download("Download chart", partial(exports.html_of, figure), f"{file}.html", "text/html")
+
+
+def _download(label: str, made: Callable[[], bytes], file: str, kind: str) -> None:
+    """A button whose file is made when it is asked for."""
+    st.download_button(label, made, file, kind, key=f"download {file}", on_click="ignore", type="tertiary")
+
+
+def _config(column: Column) -> Any:
+    if column.link:
+        return st.column_config.LinkColumn(
+            width=column.width, help=column.help or None, display_text=column.link, alignment="left"
+        )
+    return st.column_config.Column(
+        width=column.width, help=column.help or None, alignment="left" if column.text else "right"
     )
-
-
-def chart(figure: go.Figure) -> None:
-    """Draw a figure in the reader's theme and the page's own font."""
-    st.plotly_chart(figure.update_layout(font_family=None), config={"displayModeBar": False})
 
 
 def _value(row: dict[str, Any], column: Column) -> Any:

@@ -1,15 +1,14 @@
 """The dashboard, opened on a finished tiny run, on no run, and on damaged ones."""
 
-import base64
 import io
-import json
-import shutil
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from opened import copy_json, drawn, edit, numbers, report_of, said, untitled, whole
 from streamlit.testing.v1 import AppTest
 
 import dashboard
@@ -17,66 +16,8 @@ from dashboard.load import run_names
 from marketplace import words
 
 ROOT = Path(dashboard.__file__).parent
-VIEWS = "overview", "calibration", "pacing", "models"
+VIEWS = "readout", "truth", "models", "cost"  # that read JSON files alone
 FILES = "manifest.json", "models.json", "report.json"
-
-
-@pytest.fixture
-def runs(tmp_path, finished):
-    """A runs folder with one finished run, called good: the files that the dashboard reads."""
-    copy(finished.folder, tmp_path / "runs" / "good")
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def see(runs, monkeypatch):
-    """Open the dashboard on the runs folder, or on another one."""
-
-    def look(view: str = "overview", run: str | None = None, folder: Path = runs) -> AppTest:
-        monkeypatch.setattr("sys.argv", ["app.py", str(folder)])
-        at = AppTest.from_file(ROOT / "app.py", default_timeout=60)
-        if run is not None:
-            at.query_params["run"] = run
-        at.run()
-        if view != "overview":
-            at.switch_page(f"views/{view}.py").run()
-        assert not at.exception
-        return at
-
-    return look
-
-
-def copy(source: Path, target: Path) -> Path:
-    target.mkdir(parents=True)
-    for name in FILES:
-        shutil.copy(source / name, target)
-    return target
-
-
-def edit(run: Path, file: str, change: Any) -> None:
-    content = json.loads((run / file).read_text())
-    change(content)
-    (run / file).write_text(json.dumps(content))
-
-
-def report_of(runs: Path, run: str = "good") -> dict[str, Any]:
-    return json.loads((runs / run / "report.json").read_text())
-
-
-def said(at: AppTest) -> str:
-    """What the page says instead of showing a run."""
-    return " ".join(message.value for message in (*at.error, *at.info)).replace("\\", "")
-
-
-def drawn(at: AppTest, chart: int = 0) -> list[dict[str, Any]]:
-    return json.loads(at.get("plotly_chart")[chart].proto.spec)["data"]
-
-
-def numbers(values: Any) -> list[float]:
-    """Of a Plotly array, which may travel as base64."""
-    if isinstance(values, dict):
-        return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).tolist()
-    return list(values)
 
 
 def styles(at: AppTest, table: int = 0) -> str:
@@ -108,7 +49,7 @@ def test_the_first_thing_said_is_whether_treatment_lowered_cpa_and_whether_the_t
     [(True, "inside the test's interval"), (False, "outside the test's interval"), (None, "cannot be compared")],
 )
 def test_the_card_of_the_true_lift_says_where_it_lies(see, runs, covered, note):
-    edit(runs / "good", "report.json", lambda report: cpa(report).update(covered=covered))
+    edit(runs / "good" / "report.json", lambda report: cpa(report).update(covered=covered))
 
     assert see().metric[3].delta == note
 
@@ -121,7 +62,7 @@ def test_lower_cpa_is_coloured_as_better_and_higher_as_worse(see, runs, lift, co
         row = cpa(report) | {"lift": lift, "low": lift - 0.05, "high": lift + 0.05, "covered": True}
         report["readout"] = [row]
 
-    edit(runs / "good", "report.json", only_cpa)
+    edit(runs / "good" / "report.json", only_cpa)
     found = styles(see())
 
     assert colour in found
@@ -130,7 +71,7 @@ def test_lower_cpa_is_coloured_as_better_and_higher_as_worse(see, runs, lift, co
 
 
 def test_an_interval_that_misses_the_truth_is_marked(see, runs):
-    edit(runs / "good", "report.json", lambda report: cpa(report).update(covered=False))
+    edit(runs / "good" / "report.json", lambda report: cpa(report).update(covered=False))
     at = see()
 
     assert at.dataframe[0].value["covered"][0] == "NO"
@@ -168,91 +109,44 @@ def test_the_lift_chart_draws_the_reading_and_the_truth_of_each_metric(see, runs
     np.testing.assert_allclose(high, [rows[metric]["high"] for metric in reading["y"]])
 
 
-def test_calibration_draws_each_task_and_lists_its_bins(see, runs):
-    at = see("calibration")
-
-    rows = report_of(runs)["calibration"]
-    tasks = list(dict.fromkeys(row["task"] for row in rows))
-    assert len(at.get("plotly_chart")) == len(at.dataframe) - 1 == len(tasks)
-    for i, task in enumerate(tasks):
-        own = [row for row in rows if row["task"] == task]
-        points = [x for series in drawn(at, i)[1:] for x in numbers(series["x"])]
-        assert points == [row["predicted"] for row in own]
-        assert list(at.dataframe[i].value["share that happened"]) == [row["real"] for row in own]
-    curse, known = at.dataframe[len(tasks)].value, report_of(runs)["winners_curse"]
-    assert list(curse["won"]) == [row["won"] for row in known]
-    assert list(curse["winners"]) == [
-        words.around(row["winners"], row["winners_low"], row["winners_high"]) for row in known
-    ]
-
-
-def test_pacing_draws_spend_plan_and_multiplier_by_hour(see, runs):
-    at = see("pacing")
-
-    pacing = report_of(runs)["pacing"]
-    plan, spend = drawn(at, 0)
-    assert numbers(plan["y"]) == pacing["planned_usd"]
-    assert numbers(spend["y"]) == pacing["spent_usd"]
-    assert numbers(drawn(at, 1)[0]["y"]) == pacing["multiplier"]
-    assert list(at.dataframe[0].value["spend, USD"]) == pacing["spent_usd"]
-
-
-def test_models_stand_in_pairs_and_every_marginal_has_a_unit(see, runs):
-    at = see("models")
-
-    report = report_of(runs)
-    scores, market = (table.value for table in at.dataframe)
-    first = [row for row in report["models"] if row["cohort"] in ("", "familiarity")]
-    auc = {(f"{r['model']} ({r['kind']})", r["task"], r["segment"]): r["auc"] for r in first}
-    assert len(scores) == len(auc)
-    for row in scores.itertuples():
-        assert auc[row.model, row.task, row.segment] == row.AUC
-    assert list(scores["segment"][::2]) == list(scores["segment"][1::2])
-    assert list(market["asked"]) == [row["asked"] for row in report["marginals"]]
-    assert words.DASH not in set(market["unit"])
-
-
-def test_the_cohort_of_the_models_is_chosen_and_all_impressions_stay_beside_it(see, runs):
-    at = see("models")
-    known = list(dict.fromkeys(row["cohort"] for row in report_of(runs)["models"] if row["cohort"]))
-
-    assert at.selectbox(key="cohort").options == known
-    assert at.selectbox(key="cohort").value == "familiarity"
-    at.selectbox(key="cohort").set_value("slot").run()
-    shown = at.dataframe[0].value
-    assert set(shown["segment"]) == {"overall", "0", "1", "2"}
-    assert shown["GAUC"].notna().sum() == (shown["segment"] == "overall").sum() == 6
-
-
 def test_the_download_holds_the_shown_rows_in_full_precision(see, runs, monkeypatch):
-    given = []
-    monkeypatch.setattr("streamlit.download_button", lambda label, data, file, *_, **__: given.append((file, data)))
+    given = {}
+    monkeypatch.setattr("streamlit.download_button", lambda label, made, file, *_, **__: given.update({file: made}))
     see()
 
     rows = report_of(runs)["readout"]
-    file, data = given[0]
-    read = pd.read_csv(io.StringIO(data))
-    assert file == "good-readout.csv"
-    assert list(read["metric"]) == [row["metric"] for row in rows]
-    assert list(read["unit"]) == [row["unit"] for row in rows]
-    for field in ("control", "lift", "low", "high"):
-        np.testing.assert_array_equal(read[field], [np.nan if row[field] is None else row[field] for row in rows])
+    csv, parquet = (
+        read(io.BytesIO(given[f"good-readout.{kind}"]()))
+        for kind, read in (("csv", pd.read_csv), ("parquet", pd.read_parquet))
+    )
+    for read in (csv, parquet):
+        assert list(read["metric"]) == [row["metric"] for row in rows]
+        assert list(read["unit"]) == [row["unit"] for row in rows]
+        for field in ("control", "lift", "low", "high"):
+            np.testing.assert_array_equal(read[field], [np.nan if row[field] is None else row[field] for row in rows])
+
+
+def test_a_chart_is_downloaded_as_one_page_with_its_data_and_without_addresses_to_fetch(see, runs, monkeypatch):
+    given = {}
+    monkeypatch.setattr("streamlit.download_button", lambda label, made, file, *_, **__: given.update({file: made}))
+    see("models", models="Calibration")
+
+    page = next(made for file, made in given.items() if file.endswith(".html"))().decode()
+    assert "predicted" in page and "plotly" in page
+    assert not re.search(r'<(script|link)[^>]*(src|href)="', page)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_axis_has_a_title_and_every_table_a_download(see, view):
+def test_every_axis_has_a_title_and_every_table_and_chart_its_downloads(see, view):
     at = see(view)
 
-    for chart in at.get("plotly_chart"):
-        layout = json.loads(chart.proto.spec)["layout"]
-        assert layout["xaxis"]["title"]["text"]
-        assert "title" in layout["yaxis"] or "categoryarray" in layout["yaxis"]
-    assert len(at.get("download_button")) == len(at.dataframe) > 0
+    assert not untitled(at)
+    assert len(at.get("download_button")) == 2 * len(at.dataframe) + len(at.get("plotly_chart")) > 0
 
 
 def test_the_newest_run_is_shown_first_and_the_link_names_it(see, runs, finished):
-    newer = copy(finished.folder, runs / "newer")
-    edit(newer, "manifest.json", lambda manifest: manifest.update(started="2999-01-01T00:00:00+00:00"))
+    newer = copy_json(finished.folder, runs / "newer")
+    edit(newer / "manifest.json", lambda manifest: manifest.update(started="2999-01-01T00:00:00+00:00"))
     at = see()
 
     assert at.selectbox(key="run").options == ["newer", "good"]
@@ -261,21 +155,21 @@ def test_the_newest_run_is_shown_first_and_the_link_names_it(see, runs, finished
 
 
 def test_a_link_opens_its_run_in_every_view_and_the_selector_another(see, runs, finished):
-    other = copy(finished.folder, runs / "other")
-    edit(other, "report.json", lambda report: report.update(description="another market"))
+    other = copy_json(finished.folder, runs / "other")
+    edit(other / "report.json", lambda report: report.update(description="another market"))
     at = see(run="other")
 
     assert any("another market" in caption.value for caption in at.caption)
     at.switch_page("views/pacing.py").run()
     assert at.selectbox(key="run").value == "other"
     at.selectbox(key="run").set_value("good")
-    at.switch_page("views/overview.py").run()
+    at.switch_page("views/readout.py").run()
     assert not any("another market" in caption.value for caption in at.caption)
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../outside", "good/../../outside", "/", "a/b", "..\\outside", "a\0b"])
 def test_a_link_cannot_lead_out_of_the_runs_folder(see, runs, finished, name):
-    copy(finished.folder, runs.parent / "outside")
+    copy_json(finished.folder, runs.parent / "outside")
     at = see(run=name)
 
     assert "a run's name has no slash" in said(at)
@@ -283,11 +177,59 @@ def test_a_link_cannot_lead_out_of_the_runs_folder(see, runs, finished, name):
 
 
 def test_neither_can_a_symbolic_link(see, runs, finished):
-    (runs / "linked").symlink_to(copy(finished.folder, runs.parent / "outside"))
+    (runs / "linked").symlink_to(copy_json(finished.folder, runs.parent / "outside"))
     at = see(run="linked")
 
     assert "leads out of the runs folder" in said(at)
     assert not at.dataframe
+
+
+def test_neither_can_a_file_of_a_run(see, runs, finished):
+    outside = copy_json(finished.folder, runs.parent / "outside")
+    (runs / "good" / "report.json").unlink()
+    (runs / "good" / "report.json").symlink_to(outside / "report.json")
+    at = see()
+
+    assert "leads out of the run" in said(at)
+    assert not at.dataframe
+
+
+@pytest.mark.parametrize(
+    ("view", "file"),
+    [
+        ("readout", "manifest.json"),
+        ("auction", "scenario.json"),
+        ("compare", "scenario.json"),
+        ("runs", "manifest.json"),
+    ],
+)
+def test_neither_can_a_manifest_or_a_scenario(see, runs, finished, view, file):
+    whole(finished.folder, runs, "whole")
+    for run in ("good", "whole"):
+        (runs / run / file).rename(runs.parent / f"{run} {file}")
+        (runs / run / file).symlink_to(runs.parent / f"{run} {file}")
+    at = see(view, run="whole")
+
+    shown = said(at) if view != "runs" else " ".join(at.dataframe[0].value["what is amiss"])
+    assert "leads out of the run" in shown
+
+
+def test_a_link_in_a_circle_is_a_sentence(see, runs):
+    (runs / "good" / "report.json").unlink()
+    (runs / "good" / "report.json").symlink_to(runs / "good" / "report.json")
+
+    assert "report.json" in said(see())
+
+
+def test_a_name_that_no_folder_can_have_is_a_sentence(see):
+    assert "File name too long" in said(see(run="x" * 300))
+
+
+def test_a_file_that_changes_is_read_again(see, runs):
+    assert not any("another market" in caption.value for caption in see().caption)
+    edit(runs / "good" / "report.json", lambda report: report.update(description="another market"))
+
+    assert any("another market" in caption.value for caption in see().caption)
 
 
 def test_an_unknown_run_is_a_sentence_and_the_others_can_still_be_chosen(see):
@@ -317,7 +259,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("content", BROKEN)
 def test_a_damaged_manifest_is_a_sentence_and_leaves_the_other_runs_alone(see, runs, finished, content):
-    bad = copy(finished.folder, runs / "bad")
+    bad = copy_json(finished.folder, runs / "bad")
     (bad / "manifest.json").write_bytes(content)
 
     assert "manifest.json is damaged" in said(see(run="bad"))
@@ -349,7 +291,7 @@ def test_a_damaged_report_is_a_sentence_in_every_view(see, runs, view, content):
     ],
 )
 def test_a_report_of_another_shape_is_refused_at_the_place_where_it_differs(see, runs, change, place):
-    edit(runs / "good", "report.json", change)
+    edit(runs / "good" / "report.json", change)
 
     assert f"report.json is damaged or of another version: {place}: " in said(see())
 
@@ -361,7 +303,7 @@ def test_a_report_that_its_manifest_names_but_that_is_gone_is_a_sentence(see, ru
 
 
 def test_a_run_that_was_only_trained_says_so_and_shows_its_offline_table(see, runs):
-    edit(runs / "good", "manifest.json", lambda m: [m["stages"].pop(name) for name in ("simulations", "report")])
+    edit(runs / "good" / "manifest.json", lambda m: [m["stages"].pop(name) for name in ("simulations", "report")])
     (runs / "good" / "report.json").unlink()
 
     for view in VIEWS:
@@ -371,7 +313,7 @@ def test_a_run_that_was_only_trained_says_so_and_shows_its_offline_table(see, ru
 
 
 def test_a_run_with_a_log_alone_says_so(see, runs):
-    edit(runs / "good", "manifest.json", lambda m: m.update(stages={"log": m["stages"]["log"]}))
+    edit(runs / "good" / "manifest.json", lambda m: m.update(stages={"log": m["stages"]["log"]}))
 
     for view in VIEWS:
         at = see(view)
@@ -380,31 +322,21 @@ def test_a_run_with_a_log_alone_says_so(see, runs):
 
 
 def test_a_report_without_an_ab_test_says_so(see, runs):
-    edit(runs / "good", "report.json", lambda r: [r.pop(k) for k in ("readout", "srm", "pacing", "calibration")])
+    edit(runs / "good" / "report.json", lambda r: [r.pop(k) for k in ("readout", "srm", "pacing", "calibration")])
 
     assert said(see()) == words.headline({})
-    assert len(see("models").dataframe) == 2
-
-
-@pytest.mark.parametrize("view", ["calibration", "pacing"])
-@pytest.mark.parametrize(
-    "change", [lambda r, key: r.pop(key), lambda r, key: r.update({key: [] if key[0] == "c" else None})]
-)
-def test_a_view_whose_part_of_the_report_is_missing_or_empty_says_so(see, runs, view, change):
-    edit(runs / "good", "report.json", lambda report: change(report, view))
-
-    assert f"The report of run good has no {view}" in said(see(view))
+    assert len(see("models").dataframe) == 1
 
 
 def test_an_alarm_of_the_sample_ratio_is_an_error_on_the_page(see, runs):
     assert not see().error
-    edit(runs / "good", "report.json", lambda report: report["srm"][0].update(alarm=True))
+    edit(runs / "good" / "report.json", lambda report: report["srm"][0].update(alarm=True))
 
     assert "sample ratio" in said(see())
 
 
 def test_a_name_with_markdown_in_it_is_shown_as_it_is(see, runs, finished):
-    copy(finished.folder, runs / "*bold* $x$ `y`")
+    copy_json(finished.folder, runs / "*bold* $x$ `y`")
     at = see(run="*bold* $x$ `y`")
 
     assert at.header
