@@ -49,12 +49,13 @@ _SWITCHES = {
     "intent": ("weight",),
     "habit": ("renewal", "daypart", "exploration", "novelty"),
     "fatigue": ("blindness", "leaving"),
+    "lifetime": ("leaving_per_day",),
     "drift": ("appeal", "season", "launch_share"),
     "delay": ("campaign_sigma",),
     "retrieval": ("quality", "query_weight"),
 }
 _SECTIONS = (
-    "taste", "interaction", "content", "intent", "habit", "fatigue", "drift", "delay", "organic", "retrieval",
+    "taste", "interaction", "content", "intent", "habit", "fatigue", "lifetime", "drift", "delay", "organic", "retrieval",
 )  # fmt: skip
 _BID_UNITS = {
     "cpm": "USD per impression", "cpc": "USD per click", "cpa": "USD per conversion", "ocpm": "USD per goal",

@@ -295,6 +295,18 @@ class FatigueConfig(Strict):
     limit: Positive = Field(5.0, description="the most that a user can tire; gains fall to 0 on the way")
 
 
+class LifetimeConfig(Strict):
+    """How users go away and come back. All are there at the start; a user is there, or away, for whole days."""
+
+    leaving_per_day: NonNegative = Field(
+        0.0, description="mean rate at which a user who is there goes away; 0: nobody does"
+    )
+    leaving_shape: Annotated[float, Field(ge=0.05, le=1e3)] = Field(
+        1.0, description="shape of its gamma over users: the smaller, the more they differ"
+    )
+    away_days: Days = Field(365.0, description="mean time until a user who is away comes back")
+
+
 class DriftConfig(Strict):
     """What changes with the calendar."""
 
@@ -338,6 +350,7 @@ class WorldConfig(Strict):
     intent: IntentConfig = IntentConfig()
     habit: HabitConfig = HabitConfig()
     fatigue: FatigueConfig = FatigueConfig()
+    lifetime: LifetimeConfig = LifetimeConfig()
     drift: DriftConfig = DriftConfig()
     delay: DelayConfig = DelayConfig()
     organic: OrganicConfig = OrganicConfig()

@@ -112,6 +112,8 @@ class Cause(IntEnum):
     HOST_FAILURE = 119
     TIMED_AD = 120
     ARCHITECTURE = 121
+    LEAVING_RATE = 122
+    LEAVING = 123
 
 
 _MASK = np.uint64(0xFFFFFFFF)

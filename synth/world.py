@@ -23,6 +23,7 @@ from synth.fatigue import Fatigue
 from synth.habits import Habits, appetite_of, make_habits
 from synth.interactions import make_mix
 from synth.items import Shelf, Stores, dish_styles, make_shelf, make_stores
+from synth.lifetime import present
 from synth.marginals import Exposure, Marginal, Solved, solve
 from synth.organic import OrderLaw
 from synth.response import Laws
@@ -160,6 +161,8 @@ class World:
         """All requests of a day (0 to 4,095), of users as tired as they are; of the first `users` only, where given."""
         p = self.population
         staying = fatigue.staying(minds.fatigue, p.config.fatigue, day * DAY_MS)[:users]
+        if p.config.lifetime.leaving_per_day > 0:
+            staying = staying * present(p.config.lifetime, len(staying), day, p.luck)
         return traffic.requests_on(
             day, p.users.activity[:users] * staying * self.solved.visits, p.users.daypart[:users], p.config.traffic,
             p.config.feed.surfaces, p.luck, threads,

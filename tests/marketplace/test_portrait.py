@@ -173,10 +173,10 @@ def test_what_is_off_is_said_to_be_off(content, world):
     rows = portraits.mechanisms(like(world, TINY.read_text() + "\n[world.interaction]\nweight = 0\n"))
 
     assert list(on) == [
-        "taste", "interaction", "content", "intent", "habit", "fatigue", "drift", "delay", "organic", "retrieval",
+        "taste", "interaction", "content", "intent", "habit", "fatigue", "lifetime", "drift", "delay", "organic", "retrieval",
     ]  # fmt: skip
-    assert all(on.values())
-    assert [row["section"] for row in rows if not row["on"]] == ["interaction"]
+    assert [name for name, is_on in on.items() if not is_on] == ["lifetime"]
+    assert [row["section"] for row in rows if not row["on"]] == ["interaction", "lifetime"]
     assert content["solved"]["sign_up"] is None and content["solved"]["click"] == world.intercepts.click
 
 
