@@ -11,7 +11,7 @@ demo: $(SETUP)  ## Install, then run the offline A/B test of the delivery market
 test: lint unit readme  ## Everything that a change must pass.
 
 test-deep: $(SETUP) browser  ## Longer runs of the same laws.
-	HYPOTHESIS_PROFILE=deep $(BIN)/pytest -n 2 --dist loadgroup -m "deep or not deep"
+	HYPOTHESIS_PROFILE=deep $(BIN)/pytest -n 2 --dist loadfile -m "deep or not deep"
 
 lint: $(SETUP)
 	$(BIN)/ruff check .
@@ -20,7 +20,7 @@ lint: $(SETUP)
 	$(BIN)/lint-imports --no-cache
 
 unit: $(SETUP) browser
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not deep" --ignore tests/test_readme.py
+	$(BIN)/pytest -n 2 --dist loadfile -m "not deep" --ignore tests/test_readme.py
 
 browser:  ## Chromium, for the tests that look at the dashboard; without it they are skipped and say so.
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
@@ -36,6 +36,7 @@ bench: $(SETUP)
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/queueing.py
+	$(BIN)/python benchmarks/fitting.py
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix .

@@ -62,7 +62,7 @@ def find_run(runs: Path, name: str) -> Run:
         raise Refused(f"run {name!r}: {error.strerror}") from error
     if leads_out:
         raise Refused(f"run {name!r}: it is a link that leads out of the runs folder")
-    return _opened(folder, *_version(inside(folder, folder / MANIFEST)))
+    return _opened(folder, *version(inside(folder, folder / MANIFEST)))
 
 
 def sources(places: Places) -> dict[str, Path]:
@@ -86,7 +86,7 @@ def json_of(run: Run, file: str, shape: Any = Any) -> Any:
         Refused: If it is missing, damaged or not of the shape, or a link that leads out of the run.
     """
     path = inside(run.folder, run.folder / file)
-    return _read(path, *_version(path), shape)
+    return _read(path, *version(path), shape)
 
 
 def read_run(run: Run) -> Shown:
@@ -105,7 +105,7 @@ def read_run(run: Run) -> Shown:
     return Shown(name, report, lacks, folder)
 
 
-def _version(path: Path) -> tuple[int, int]:
+def version(path: Path) -> tuple[int, int]:
     """What changes when a file does; zeros where there is none."""
     try:
         found = path.stat()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import streamlit as st
 
-from dashboard.load import Shown
+from dashboard.load import Shown, version
 from dashboard.parts import plain
 from marketplace.advertisers import Advertisers, advertisers_of
 from marketplace.errors import Refused
@@ -60,7 +60,7 @@ def with_simulation(show: Callable[[Chosen], None], title: str, *, log: bool) ->
         return
     try:
         settings = inside(shown.folder, shown.folder / SCENARIO)
-        scenario, own = _market(settings, _changed(settings))
+        scenario, own = _market(settings, version(settings))
         name = st.selectbox("Simulation", names, format_func=_called, key="simulation", bind="query-params")
         folder = simulation_of(shown.folder, name)
         show(Chosen(shown.run, name, folder, scenario, own, arms_of(scenario, name), settings))
@@ -96,17 +96,8 @@ def kept(chosen: Chosen, slice_of: Callable[..., _Answer], *args: Any, **choices
     plain_args = tuple(arg for arg in args if arg is None or isinstance(arg, str | int | float))
     about = f"{slice_of.__module__}.{slice_of.__qualname__}", plain_args, tuple(sorted(choices.items()))
     files = [path for pattern in FILES.values() for path in sorted(chosen.folder.glob(pattern))]
-    changed = tuple(_changed(path) for path in (chosen.settings, *files))
+    changed = tuple(version(path) for path in (chosen.settings, *files))
     return _kept(str(chosen.folder), about, changed, lambda: slice_of(chosen.folder, *args, **choices))
-
-
-def _changed(path: Path) -> tuple[int, int]:
-    """What changes when a file does; zeros where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size
 
 
 @st.cache_data(max_entries=_KEPT, show_spinner=False)

@@ -472,6 +472,55 @@ def power_(
 
 
 @app.command()
+def realism(
+    real: Annotated[list[Path], typer.Argument(help="Impression logs, Parquet or CSV (gzip too), or one run folder.")],
+    scenario: Annotated[Path, typer.Option(help="The scenario fitted to that log, or a run of it.")],
+    purchases: Annotated[list[Path] | None, typer.Option(help="A log of purchases; repeat for several parts.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="Of the logs: standard, or a public format by its name.")] = "standard",
+    columns: Annotated[
+        str | None, typer.Option(metavar="STANDARD=YOURS,...", help="Columns by another name, such as item=ad_id,click=clicked.")
+    ] = None,
+    unit: Annotated[str, typer.Option(help="Of times that are numbers: ns, us, ms or s.")] = "ms",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Simulated logs, each of another seed; of 3 or more, intervals hold the chance of stores.")
+    ] = 1,
+    set_: Set = None, seed: Seed = None, runs: Runs = _RUNS, threads: Threads = 2, tick: Tick = 2048, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Hold a real log beside the log of the scenario fitted to it, by statistics that were not fitted and by a classifier.
+
+    Example: `marketplace realism impressions.parquet --scenario mine.toml --seeds 5`
+    """
+    from marketplace.fit import Question, columns_named  # noqa: PLC0415
+    from marketplace.page import render_realism  # noqa: PLC0415
+    from marketplace.realism_stage import realism_of  # noqa: PLC0415
+    from marketplace.runs import write_whole  # noqa: PLC0415
+
+    pace = _pace(threads, tick)
+    with _refusals():
+        question = Question(
+            logs=tuple(real), out=scenario, purchases=tuple(purchases or ()), format=format_,
+            columns=columns_named(columns), unit=unit, threads=threads,
+        )  # fmt: skip
+
+    def work(draft: "Draft", progress: Callable[[str, float], None]) -> dict[str, Any]:
+        content = realism_of(draft, scenario, question, seeds, pace, progress)
+        write_whole(draft.folder / "realism.html", render_realism(content))
+        return content
+
+    def check(own: "Scenario") -> None:
+        for path in question.logs:
+            if not path.exists():
+                raise Refused(f"log {path}: there is none")
+
+    def show(content: dict[str, Any]) -> None:
+        from marketplace.terminal import print_realism  # noqa: PLC0415
+
+        print_realism(_console(), content)
+
+    _add("realism", "realism", scenario, set_, seed, runs, pace, as_json, "log", check, work, show)
+
+
+@app.command()
 def report(
     run: RunFolder,
     metric: Annotated[
@@ -580,6 +629,55 @@ def world(
     print_portrait(console, content)
     if html is not None:
         console.print(f"\nPage: {html}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def fit(
+    logs: Annotated[list[Path], typer.Argument(help="Impression logs, Parquet or CSV (gzip too), or one run folder.")],
+    out: Annotated[Path, typer.Option(help="The scenario to write (TOML); all estimates go beside it, as .fit.json.")],
+    purchases: Annotated[list[Path] | None, typer.Option(help="A log of purchases, or FORMAT:FILE; repeat for parts.")] = None,
+    traffic: Annotated[list[Path] | None, typer.Option(help="A table of traffic by weekday and hour, or FORMAT:FILE.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="Of the logs: standard, or a public format by its name.")] = "standard",
+    columns: Annotated[
+        str | None, typer.Option(metavar="STANDARD=YOURS,...", help="Columns by another name, such as item=ad_id,click=clicked.")
+    ] = None,
+    unit: Annotated[str, typer.Option(help="Of times that are numbers: ns, us, ms or s.")] = "ms",
+    base: Annotated[
+        Path | None, typer.Option(help="A scenario whose settings hold where the log cannot tell. Default: a small feed market.")
+    ] = None,
+    users: Annotated[
+        int | None, typer.Option(min=1, help="Users of the market to simulate. Default: those of the log, 100,000 at most.")
+    ] = None,
+    window_days: Annotated[
+        float | None, typer.Option(min=0.01, help="The log takes up no event later than so long after its click.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the scenario.")] = None,
+    memory: Annotated[str, typer.Option(help="That reading the log may take.")] = "2GiB",
+    threads: Threads = 2, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Fit a market to a log of impressions: a scenario that can be simulated, every figure with its interval.
+
+    Example: `marketplace fit impressions.parquet --purchases orders.csv.gz --columns item=ad_id --out mine.toml`
+    """
+    from marketplace.fit import Question, columns_named, fit_file  # noqa: PLC0415
+    from marketplace.fit import fit as fitted  # noqa: PLC0415
+
+    with _refusals(), _progress("fit") as progress:
+        question = Question(
+            logs=tuple(logs), out=out, purchases=tuple(purchases or ()), traffic=tuple(traffic or ()), format=format_,
+            columns=columns_named(columns), unit=unit, base=base, users=users, seed=seed, window_days=window_days, memory=memory,
+            threads=threads,
+        )  # fmt: skip
+        content = fitted(question, progress)
+    if as_json:
+        print(json.dumps(content, indent=1))
+        return
+    from marketplace.fit_table import print_fit  # noqa: PLC0415
+
+    console = _console()
+    print_fit(console, content)
+    console.print(f"\nScenario:  {out}\nEstimates: {fit_file(out)}", soft_wrap=True, highlight=False)
+    console.print(f"Simulate:  marketplace generate {out}", soft_wrap=True, highlight=False)
 
 
 @app.command()

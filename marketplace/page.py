@@ -1,4 +1,4 @@
-"""The report, the portrait of a world and a search over architectures as pages: one file each, charts included."""
+"""The report, the portrait of a world, a search and a comparison as pages: one file each, charts included."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from marketplace import words
+from marketplace import realism_words, words
 from marketplace.charts import calibration_chart, lift_chart, multiplier_chart, pacing_chart
 from marketplace.cost_charts import (
     dollars_chart,
@@ -23,6 +23,7 @@ from marketplace.experiment_charts import days_chart, truth_chart
 from marketplace.pareto_chart import pareto_chart
 from marketplace.portrait_charts import portrait_charts
 from marketplace.readout_words import guardrails
+from marketplace.realism_charts import realism_charts
 from marketplace.serving_words import reasons, serving_sheets
 
 
@@ -107,6 +108,17 @@ def render_pareto(content: dict[str, Any]) -> str:
     """The page of a search over architectures, which needs nothing beside it."""
     chart = pareto_chart(content).to_html(full_html=False, include_plotlyjs=True, div_id="chart-0")
     return _render("pareto.html.j2", content, Markup(chart))
+
+
+def render_realism(content: dict[str, Any]) -> str:
+    """The page of a real log beside a simulated one, which needs nothing beside it."""
+    charts = [
+        chart | {"markup": Markup(
+            chart["figure"].to_html(full_html=False, include_plotlyjs=place == 0, div_id=f"chart-{place}")
+        )}
+        for place, chart in enumerate(realism_charts(content))
+    ]  # fmt: skip
+    return _render("realism.html.j2", content, charts, lines=realism_words.lines(content))
 
 
 def _render(template: str, content: dict[str, Any], charts: Any, **more: Any) -> str:

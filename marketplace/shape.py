@@ -367,6 +367,7 @@ class Stages(BaseModel):
     aa: dict[str, Any] = {}
     power: dict[str, Any] = {}
     pareto: dict[str, Any] = {}
+    realism: dict[str, Any] = {}
     importance: dict[str, Any] = {}
 
 

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from marketplace import words
+from marketplace import realism_words, words
 from marketplace.blocks import bars, skyline
 from marketplace.serving_words import Sheet, reasons, serving_sheets
 
@@ -396,6 +396,24 @@ def print_power(console: Console, content: dict[str, Any], metrics: list[str] | 
             f"{words.BEYOND_LOG} longer than the log: the variance is taken to fall as 1 / days; the same users come back, so "
             "the lift can be a tenth off"
         )
+
+
+def print_realism(console: Console, content: dict[str, Any]) -> None:
+    """A real log beside a simulated one: what gives the simulation away, and a row per statistic."""
+    console.print()
+    for line in realism_words.lines(content):
+        console.print(line, highlight=False)
+    days = content["days"] or content["purchase_days"]
+    title = f"Not fitted, {days} days of each log, {content['seeds']} simulated: distance, and that by sampling alone"
+    table = _table(title, ("statistic",), ("distance", "by sampling", "outside", "figures", "events", "simulated"))
+    table.add_column("not compared, as")
+    for row in content["statistics"]:
+        table.add_row(
+            row["title"], words.percent(row["distance"], sign=False), words.percent(row["by_sampling"], sign=False),
+            words.count(row["outside"]), words.count(row["figures"]), *(words.count(n) for n in row["events"]), row["why"],
+        )  # fmt: skip
+    console.print()
+    console.print(table)
 
 
 def print_equal(console: Console, content: dict[str, Any]) -> None:

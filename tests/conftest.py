@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 from marketplace.arm import Arm
-from marketplace.experiment import Pace, complete
+from marketplace.experiment import Pace, collect_log, complete
 from marketplace.market import first_ranker, open_market
 from marketplace.runs import Run, new_run, open_run
 from marketplace.scenario import Scenario, load_scenario
@@ -33,6 +33,15 @@ def world(tiny: Scenario) -> World:
 @pytest.fixture(scope="session")
 def ranker(tiny: Scenario) -> Arm:
     return first_ranker(tiny)
+
+
+@pytest.fixture(scope="session")
+def logged(tiny: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with its log alone."""
+    parent = tmp_path_factory.mktemp("logs")
+    with new_run(tiny, "generate", parent) as draft:
+        collect_log(draft, Pace(), lambda what, share: None)
+    return open_run(draft.folder)
 
 
 @pytest.fixture(scope="session")

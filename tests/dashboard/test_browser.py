@@ -38,10 +38,7 @@ SEARCHED = (
     "_stcore/host-config",
 )  # where a page below the first looks for its server; 404 is its answer
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
-    pytest.mark.xdist_group("browser"),  # one set of servers
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
 @pytest.fixture(scope="module")

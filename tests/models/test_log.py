@@ -551,7 +551,7 @@ def test_a_window_without_impressions_is_refused(long_log):
         list(window(log, 1, start_ms=5 * HOUR_MS).blocks())
 
 
-@pytest.mark.parametrize("hours", [4, 12])
+@pytest.mark.parametrize("hours", [4, pytest.param(12, marks=pytest.mark.deep)])
 def test_training_on_many_blocks_never_holds_more_than_two(long_log, monkeypatch, hours):
     """The one worked on and the one that is read meanwhile."""
     arrays, most = [], []
