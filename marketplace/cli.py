@@ -860,13 +860,26 @@ def _refusals() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
+class _Interrupt:
+    """Handler of signals that ask to end; who asks again at once does not cut short what is being cleaned up."""
+
+    _PATIENCE_S = 2.0
+
+    def __init__(self) -> None:
+        self.asked = -self._PATIENCE_S
+
+    def __call__(self, signum: int, frame: object) -> None:
+        before, self.asked = self.asked, time.monotonic()
+        if self.asked - before >= self._PATIENCE_S:
+            raise KeyboardInterrupt
 
 
 def main() -> None:
     """Entry point: arguments that are not understood, and an interrupt while a command loads, are one line too."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt = _Interrupt()
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell has it ignored by what runs in the background
+        signal.signal(signal.SIGINT, interrupt)
     try:
         code = app(standalone_mode=False)
     except _NotUnderstood as error:
@@ -876,6 +889,8 @@ def main() -> None:
     if code == _BY_SIGNAL:
         print(_INTERRUPTED, file=sys.stderr)
         code = 2
+    for asked in (signal.SIGTERM, signal.SIGINT):  # all is done but the exit, whose code is known
+        signal.signal(asked, signal.SIG_IGN)
     sys.exit(code)
 
 
